@@ -1,0 +1,64 @@
+PYTHON ?= python3
+BIN := .venv/bin
+SPEC ?=
+OUT ?= data/$(basename $(notdir $(SPEC)))
+WORKERS ?=
+workers = $(if $(WORKERS),--workers $(WORKERS))
+
+.DEFAULT_GOAL := help
+.PHONY: help dataset test lint style bench docs clean
+
+help:
+	@echo 'make dataset   bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
+	@echo 'make test      run the tests'
+	@echo 'make lint      check style, types and layers'
+	@echo 'make style     fix what of the style can be fixed by itself'
+	@echo 'make bench     measure the speed, as ratios to the published procedure'
+	@echo 'make docs      make the pictures of the README and docs/ again'
+	@echo 'make clean     remove the environment and the caches; data/ stays'
+
+$(BIN)/fdsl: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'make: PYTHON (=$(PYTHON)) must be Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'make: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'installing into .venv'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/test: $(BIN)/fdsl
+	@echo 'installing the test tools into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+ifdef SPEC
+dataset: $(BIN)/fdsl
+	@$(BIN)/fdsl bake '$(SPEC)' -o '$(OUT)' $(workers)
+else
+dataset: $(BIN)/fdsl
+	@$(BIN)/fdsl bake quickstart-exfractal -o data/quickstart-exfractal $(workers)
+	@$(BIN)/fdsl bake quickstart-rcdb -o data/quickstart-rcdb $(workers)
+endif
+	@echo 'the command fdsl is in $(BIN): `. $(BIN)/activate` puts it on the path'
+
+test: .venv/test
+	@$(BIN)/python -m pytest
+
+lint: .venv/test
+	@$(BIN)/ruff format --check --quiet . || { echo 'ruff: not formatted; `make style` does it'; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+style: .venv/test
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/test
+	@$(BIN)/python benchmarks/bench.py
+
+docs: .venv/test
+	@$(BIN)/python docs/make.py
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
