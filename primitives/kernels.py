@@ -1,0 +1,89 @@
+"""Random words and straight lines: what the families' kernels have in common."""
+
+import numpy as np
+from numba import njit
+
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_KEY_STEP_0, _KEY_STEP_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_ROUNDS = 10
+
+
+@njit(cache=True)
+def philox4x32(key, counter, out):
+    """Fill `out` with the blocks 0, 1, 2... of one stream.
+
+    Parameters
+    ----------
+    key : uint64 (2,), each below 2**32
+    counter : uint64 (3,), each below 2**32; words 1..3 of the counter (word 0 is the block's number)
+    out : uint32 (4 * blocks,), written
+    """
+    for block in range(out.shape[0] // 4):
+        c0, c1, c2, c3 = np.uint64(block), counter[0], counter[1], counter[2]
+        k0, k1 = key[0], key[1]
+        for _ in range(_ROUNDS):
+            product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
+            c0, c1 = (product_1 >> _HALF) ^ c1 ^ k0, product_1 & _LOW
+            c2, c3 = (product_0 >> _HALF) ^ c3 ^ k1, product_0 & _LOW
+            k0, k1 = (k0 + _KEY_STEP_0) & _LOW, (k1 + _KEY_STEP_1) & _LOW
+        out[4 * block] = c0
+        out[4 * block + 1] = c1
+        out[4 * block + 2] = c2
+        out[4 * block + 3] = c3
+
+
+@njit(cache=True)
+def draw_line(x, y, x_end, y_end, grey, image):
+    """Draw the 1 px Bresenham line from (x, y) to (x_end, y_end), both ends included, clipped to the image.
+
+    The clipped line's pixels are those of the unclipped one that lie inside.
+
+    Parameters
+    ----------
+    x, y, x_end, y_end : int, px; may lie outside the image
+    grey : 0..255
+    image : uint8 (height, width), written
+    """
+    height, width = image.shape
+    if max(x, x_end) < 0 or min(x, x_end) >= width or max(y, y_end) < 0 or min(y, y_end) >= height:
+        return
+    inside = min(x, x_end) >= 0 and max(x, x_end) < width and min(y, y_end) >= 0 and max(y, y_end) < height
+    step_x, step_y = (1 if x_end >= x else -1), (1 if y_end >= y else -1)
+    run_x, run_y = abs(x_end - x), abs(y_end - y)
+    steps = max(run_x, run_y)
+    error_x, error_y = 2 * run_x - steps, 2 * run_y - steps
+    for _ in range(steps + 1):
+        if inside or (0 <= x < width and 0 <= y < height):
+            image[y, x] = grey
+        if error_x >= 0:
+            x += step_x
+            error_x -= 2 * steps
+        if error_y >= 0:
+            y += step_y
+            error_y -= 2 * steps
+        error_x += 2 * run_x
+        error_y += 2 * run_y
+
+
+@njit(cache=True)
+def draw_polygons(vertices_px, greys, kept, image):
+    """Draw closed polygons over each other in order.
+
+    Parameters
+    ----------
+    vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y)
+    greys : uint8 (polygons,)
+    kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
+    image : uint8 (height, width), written
+    """
+    n_polygons, n_vertices, _ = vertices_px.shape
+    for p in range(n_polygons):
+        for v in range(n_vertices):
+            if kept[p, v]:
+                w = v + 1 if v + 1 < n_vertices else 0
+                draw_line(
+                    np.int64(vertices_px[p, v, 0]), np.int64(vertices_px[p, v, 1]),
+                    np.int64(vertices_px[p, w, 0]), np.int64(vertices_px[p, w, 1]),
+                    greys[p], image,
+                )  # fmt: skip
