@@ -1,0 +1,25 @@
+"""ExFractalDB: images of 3D iterated function systems, labelled by the system.
+
+The names below are the family's public contract; `shards.families` says what each must do.
+"""
+
+from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
+from exfractal.params import Params
+from exfractal.published import read_csv, write_csv
+from exfractal.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render
+
+__all__ = [
+    "BIT_DEPTH",
+    "DOMAIN",
+    "DRAWN_SCHEMA",
+    "SCHEMA",
+    "SIZE_PX",
+    "Drawn",
+    "Params",
+    "make",
+    "read_csv",
+    "render",
+    "sample",
+    "unpack",
+    "write_csv",
+]

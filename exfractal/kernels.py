@@ -1,0 +1,105 @@
+"""The arithmetic of 3D iterated function systems: arrays and numbers in, points and pixels out."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def choose_maps(words, thresholds, choices):
+    """Turn random words into map numbers: how many thresholds a word has reached.
+
+    Parameters
+    ----------
+    words : uint32 (points,)
+    thresholds : uint32 (maps - 1,), ascending; the cumulative probabilities of the maps times 2**32
+    choices : uint8 (points,), written; 0 .. maps - 1
+    """
+    choices[:] = 0
+    for threshold in thresholds:
+        for i in range(words.shape[0]):
+            choices[i] += np.uint8(words[i] >= threshold)
+
+
+@njit(cache=True)
+def iterate(maps, choices, points):
+    """Play the chaos game from the origin: each point is the image of the one before under the map chosen for it.
+
+    Parameters
+    ----------
+    maps : float64 (maps, 12); a..i (the matrix row by row), then the translation
+    choices : uint8 (points,)
+    points : float64 (3, points), written; axes x, y, z. What stands there after a divergence is of no use.
+
+    Returns
+    -------
+    low, high : float64; the least and the greatest coordinate of all points and axes
+    mean_x, mean_y, mean_z : float64
+        All of them NaN if the system diverges: a coordinate, or their sum, leaves the range of float64.
+    """
+    n = choices.shape[0]
+    x = y = z = sum_x = sum_y = sum_z = 0.0
+    low, high = math.inf, -math.inf
+    for i in range(n):
+        m = maps[choices[i]]
+        x, y, z = (
+            (m[0] * x + m[1] * y) + (m[2] * z + m[9]),
+            (m[3] * x + m[4] * y) + (m[5] * z + m[10]),
+            (m[6] * x + m[7] * y) + (m[8] * z + m[11]),
+        )
+        points[0, i], points[1, i], points[2, i] = x, y, z
+        sum_x, sum_y, sum_z = sum_x + x, sum_y + y, sum_z + z
+        low, high = min(low, x, y, z), max(high, x, y, z)
+        if i & 63 == 0 and not abs(sum_x) + abs(sum_y) + abs(sum_z) < math.inf:
+            break
+    if not abs(sum_x) + abs(sum_y) + abs(sum_z) < math.inf or not 0.0 < high - low < math.inf:
+        return math.nan, math.nan, math.nan, math.nan, math.nan
+    return low, high, sum_x / n, sum_y / n, sum_z / n
+
+
+@njit(cache=True)
+def variances(points, means, half_range):
+    """Return the variance of each axis once points are centred and divided by `half_range`.
+
+    Parameters
+    ----------
+    points : float64 (3, points); means : float64 (3,); half_range : float64
+
+    Returns
+    -------
+    variances : float64 (3,); of the population, 0..1
+    """
+    n = points.shape[1]
+    sums = np.zeros(3)
+    for i in range(n):
+        for axis in range(3):
+            offset = (points[axis, i] - means[axis]) / half_range
+            sums[axis] += offset * offset
+    return sums / n
+
+
+@njit(cache=True)
+def plot(points, transform, distance, focal_length, image):
+    """Draw points as white pixels, seen in perspective from `distance` along +z, looking at the origin, y up.
+
+    Parameters
+    ----------
+    points : float64 (3, points)
+    transform : float64 (3, 4); the matrix and, in column 3, the translation that take points to the camera's frame
+    distance : float64, in the frame's units
+    focal_length : float64; the cotangent of half the field of view
+    image : uint8 (size, size), written: 255 where a point falls
+    """
+    size = image.shape[0]
+    half = 0.5 * size
+    scale = half * focal_length
+    for i in range(points.shape[1]):
+        x, y, z = points[0, i], points[1, i], points[2, i]
+        right = transform[0, 0] * x + transform[0, 1] * y + transform[0, 2] * z + transform[0, 3]
+        up = transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]
+        near = transform[2, 0] * x + transform[2, 1] * y + transform[2, 2] * z + transform[2, 3]
+        pixels_per_unit = scale / (distance - near)
+        column, row = math.floor(half + right * pixels_per_unit), math.floor(half - up * pixels_per_unit)
+        if 0 <= column < size and 0 <= row < size:
+            image[row, column] = 255

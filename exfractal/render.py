@@ -1,0 +1,197 @@
+"""ExFractalDB's images: one category's system with one coefficient scaled, seen from one viewpoint."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from exfractal import kernels
+from exfractal.categories import System
+from exfractal.params import N_VIEWS, Params
+from primitives.circle import cos_sin
+from primitives.fields import InputError
+from primitives.streams import Stream, below
+
+Image = npt.NDArray[np.uint8]
+Quaternion = tuple[float, float, float, float]
+"""(w, x, y, z) of length 1."""
+
+SIZE_PX = 224
+BIT_DEPTH = 1
+"""Points are white on black."""
+
+CAMERA_DISTANCE = 4.0
+FOCAL_LENGTH = 1.0 + math.sqrt(2.0)
+"""cot(45 degrees / 2): the field of view is 45 degrees."""
+
+_VIEW = 0
+_MAX_REDRAWS = 1000
+
+
+def _object_lanes(redraws: int) -> tuple[int, int]:
+    """Return the lanes of an image's stream that give the weight and the points after so many redraws."""
+    return 1 + 2 * redraws, 2 + 2 * redraws
+
+
+class Drawn(NamedTuple):
+    """What was drawn for one image.
+
+    redraws : how many weights and point sequences were drawn and thrown away because they diverge.
+    coefficient : which of the 12 coefficients is scaled in every map, 0..11; -1 is none, the identity.
+    factor : by how much.
+    qw, qx, qy, qz : the viewpoint: the unit quaternion that turns the attractor into the camera's frame.
+    """
+
+    redraws: int
+    coefficient: int
+    factor: float
+    qw: float
+    qx: float
+    qy: float
+    qz: float
+
+
+DRAWN_SCHEMA = pa.schema(
+    [
+        ("redraws", pa.int16()),
+        ("coefficient", pa.int8()),
+        ("factor", pa.float64()),
+        *((name, pa.float64()) for name in ("qw", "qx", "qy", "qz")),
+    ]
+)
+
+
+def _object_stream(params: Params, stream: Stream) -> Stream:
+    """Return the stream of an image's weight and points: its own, or that of the ring's first view."""
+    if params.viewpoint == "random":
+        return stream
+    return stream._replace(instance=stream.instance - stream.instance % N_VIEWS)
+
+
+def _draw_weight(params: Params, word: int) -> tuple[int, float]:
+    """Return one row of the weight table as (coefficient, factor)."""
+    row = below(word, params.n_weights)
+    if row == 0:
+        return -1, 1.0
+    coefficient, which = divmod(row - 1, len(params.factors))
+    return coefficient, params.factors[which]
+
+
+def _draw_rotation(stream: Stream) -> Quaternion:
+    """Draw a unit quaternion uniformly over all rotations, from two points in the unit disc by arithmetic alone.
+
+    Source: Marsaglia, "Choosing a point from the surface of a sphere", Ann. Math. Stat. 43(2), 1972.
+    """
+    n = 64
+    while True:
+        pairs = (2.0 * stream.uniforms(_VIEW, n) - 1.0).reshape(-1, 2).tolist()
+        discs = [(x, y, x * x + y * y) for x, y in pairs if 0.0 < x * x + y * y < 1.0]
+        if len(discs) >= 2:
+            (x1, y1, s1), (x2, y2, s2) = discs[:2]
+            stretch = math.sqrt((1.0 - s1) / s2)
+            return x1, y1, x2 * stretch, y2 * stretch
+        n *= 2
+
+
+def _draw_ring_view(params: Params, stream: Stream) -> Quaternion:
+    """Return the rotation about the vertical axis of a ring's view: 30 degrees, 60, ... and a jitter."""
+    jitter = 2.0 * float(stream.uniforms(_VIEW, 1)[0]) - 1.0
+    yaw_turns = (stream.instance % N_VIEWS + 1) / N_VIEWS + jitter * params.jitter_deg / 360.0
+    cosine, sine = cos_sin(yaw_turns / 2.0)
+    return cosine, 0.0, sine, 0.0
+
+
+def _rotation_matrix(quaternion: Quaternion) -> npt.NDArray[np.float64]:
+    qw, qx, qy, qz = quaternion
+    return np.array(
+        [
+            [1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)],
+            [2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)],
+            [2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)],
+        ]
+    )
+
+
+class Cloud(NamedTuple):
+    """An attractor's points.
+
+    points : float64 (3, points).
+    extent : their least and greatest coordinate, and the mean of each axis.
+    """
+
+    points: npt.NDArray[np.float64]
+    extent: tuple[float, float, float, float, float]
+
+
+def cloud(system: System, words: npt.NDArray[np.uint32], coefficient: int, factor: float) -> Cloud | None:
+    """Return the points of a system with one coefficient scaled in every map; None if it diverges.
+
+    The maps' probabilities are those of the unscaled system.
+    """
+    maps = system.maps
+    if coefficient >= 0:
+        maps = maps.copy()
+        maps[:, coefficient] *= factor
+    choices = np.empty(words.shape[0], dtype=np.uint8)
+    points = np.empty((3, words.shape[0]))
+    kernels.choose_maps(words, system.thresholds, choices)
+    extent = kernels.iterate(maps, choices, points)
+    return None if math.isnan(extent[0]) else Cloud(points, extent)
+
+
+def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
+    """Return the image, uint8 (size_px, size_px), of points that are normalised, centred, turned and projected.
+
+    Normalising takes the least and the greatest coordinate to -1 and 1; then the centroid is subtracted. Both are folded
+    into the rotation.
+    """
+    low, high, *means = cloud.extent
+    turn = _rotation_matrix(quaternion) * (2.0 / (high - low))
+    transform = np.empty((3, 4))
+    transform[:, :3] = turn
+    transform[:, 3] = -(turn[:, 0] * means[0] + turn[:, 1] * means[1] + turn[:, 2] * means[2])
+    image = np.zeros((size_px, size_px), dtype=np.uint8)
+    kernels.plot(cloud.points, transform, CAMERA_DISTANCE, FOCAL_LENGTH, image)
+    return image
+
+
+def make(params: Params, size_px: int, system: System, stream: Stream, drawn: Drawn) -> Image:
+    """Return the image of what was drawn for the image that `stream` names: uint8 (size_px, size_px), 0 or 255.
+
+    Raises
+    ------
+    InputError
+        What was drawn diverges: it was drawn for another dataset.
+    """
+    words = _object_stream(params, stream).words(_object_lanes(drawn.redraws)[1], params.points)
+    made = cloud(system, words, drawn.coefficient, drawn.factor)
+    if made is None:
+        raise InputError(
+            f"image {stream.category:06}_{stream.instance:06}: {drawn} diverges: not drawn for this dataset"
+        )
+    return project(made, drawn[3:], size_px)
+
+
+def render(params: Params, size_px: int, system: System, stream: Stream) -> tuple[Image, Drawn]:
+    """Draw the weight and the viewpoint of the image that `stream` names, and make it.
+
+    A weighted system that diverges is drawn again, weight and points, from the same stream.
+
+    Raises
+    ------
+    InputError
+        None of 1,000 weighted systems stays finite, which only an imported category can do.
+    """
+    quaternion = _draw_ring_view(params, stream) if params.viewpoint == "ring" else _draw_rotation(stream)
+    source = _object_stream(params, stream)
+    for redraws in range(_MAX_REDRAWS):
+        weight_lane, points_lane = _object_lanes(redraws)
+        weight = _draw_weight(params, source.words(weight_lane, 1)[0])
+        made = cloud(system, source.words(points_lane, params.points), *weight)
+        if made is not None:
+            return project(made, quaternion, size_px), Drawn(redraws, *weight, *quaternion)
+    raise InputError(f"category {stream.category}: {_MAX_REDRAWS} weighted systems diverge; replace it in the table")
