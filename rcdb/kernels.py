@@ -1,0 +1,68 @@
+"""The arithmetic of radial contours: arrays and numbers in, vertices out."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+PERMUTATION = np.array(
+    [
+        151, 160, 137, 91, 90, 15, 131, 13, 201, 95, 96, 53, 194, 233, 7, 225, 140, 36, 103, 30, 69, 142, 8, 99, 37, 240,
+        21, 10, 23, 190, 6, 148, 247, 120, 234, 75, 0, 26, 197, 62, 94, 252, 219, 203, 117, 35, 11, 32, 57, 177, 33, 88,
+        237, 149, 56, 87, 174, 20, 125, 136, 171, 168, 68, 175, 74, 165, 71, 134, 139, 48, 27, 166, 77, 146, 158, 231, 83,
+        111, 229, 122, 60, 211, 133, 230, 220, 105, 92, 41, 55, 46, 245, 40, 244, 102, 143, 54, 65, 25, 63, 161, 1, 216,
+        80, 73, 209, 76, 132, 187, 208, 89, 18, 169, 200, 196, 135, 130, 116, 188, 159, 86, 164, 100, 109, 198, 173, 186,
+        3, 64, 52, 217, 226, 250, 124, 123, 5, 202, 38, 147, 118, 126, 255, 82, 85, 212, 207, 206, 59, 227, 47, 16, 58,
+        17, 182, 189, 28, 42, 223, 183, 170, 213, 119, 248, 152, 2, 44, 154, 163, 70, 221, 153, 101, 155, 167, 43, 172, 9,
+        129, 22, 39, 253, 19, 98, 108, 110, 79, 113, 224, 232, 178, 185, 112, 104, 218, 246, 97, 228, 251, 34, 242, 193,
+        238, 210, 144, 12, 191, 179, 162, 241, 81, 51, 145, 235, 249, 14, 239, 107, 49, 192, 214, 31, 181, 199, 106, 157,
+        184, 84, 204, 176, 115, 121, 50, 45, 127, 4, 150, 254, 138, 236, 205, 93, 222, 114, 67, 29, 24, 72, 243, 141, 128,
+        195, 78, 66, 215, 61, 156, 180,
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+"""Source: Perlin, "Improving noise", SIGGRAPH 2002, the reference implementation's table."""
+
+GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
+"""The slope at each lattice point: 1..8, or -1 as the published generator's library has it for one half of them."""
+
+
+@njit(cache=True)
+def perlin(u, gradients):
+    """Return 1-D Perlin noise at u (float64, 0 .. 2**31): one octave of improved gradient noise, times 0.4.
+
+    The published period, 1024, is a multiple of the table's 256, so that the table's own period is all there is.
+    """
+    cell = math.floor(u)
+    x = u - cell
+    left, right = gradients[cell & 255] * x, gradients[(cell + 1) & 255] * (x - 1.0)
+    return 0.4 * (left + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (right - left))
+
+
+@njit(cache=True)
+def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre_px, scale, vertices_px):
+    """Grow each contour from the last: every vertex moves outwards along its direction by noise + gap, axis by axis.
+
+    Parameters
+    ----------
+    words : uint32 (contours, vertices, 2); each gives a noise position u = 10,000 (word + 1/2) / 2**32 of axis x or y
+    gradients : float64 (256,); GRADIENTS
+    directions : float64 (vertices, 2); the unit vector of each vertex
+    start : float64 (2,); the semi-axes of the polygon that the first contour grows from, px of a 512 px canvas
+    perlin_px, gap_px : float64, px of a 512 px canvas
+    centre_px : float64 (2,); x and y, px of a 512 px canvas
+    scale : float64; image px per px of a 512 px canvas
+    vertices_px : int32 (contours, vertices, 2), written; the pixels that the vertices fall in
+    """
+    n_contours, n_vertices, _ = words.shape
+    position = np.empty((n_vertices, 2))
+    for v in range(n_vertices):
+        for axis in range(2):
+            position[v, axis] = start[axis] * directions[v, axis]
+    for contour in range(n_contours):
+        for v in range(n_vertices):
+            for axis in range(2):
+                u = (words[contour, v, axis] + 0.5) * (10_000.0 * 2.0**-32)
+                noise = 2.0 * perlin_px * perlin(u, gradients) - perlin_px
+                position[v, axis] -= directions[v, axis] * (noise - gap_px)
+                vertices_px[contour, v, axis] = math.floor((position[v, axis] + centre_px[axis]) * scale)
