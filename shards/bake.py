@@ -1,0 +1,171 @@
+"""Baking: evaluate the images of each shard that is missing, and pack them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from primitives.streams import Stream, domain
+from shards.categories import check_table, sample_categories, table_sha256
+from shards.directory import Directory, Receipt, create_directory, published, read_categories, refuse_other, write
+from shards.index import write_index
+from shards.plan import Shard, plan_shards, samples_of, select_shards
+from shards.png import encode
+from shards.spec import SPLITS, Spec
+from shards.tar import TarWriter
+from shards.workers import Progress, count_workers, in_parallel
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What a bake did.
+
+    images, shards : made now, at `rate` images a second. shards_found : of those asked for, there already.
+    shards_left : of the whole dataset, still to be baked; 0 if it is complete.
+    """
+
+    directory: Directory
+    images: int
+    shards: int
+    shards_found: int
+    shards_left: int
+    rate: float
+
+
+def stream_of(spec: Spec, category: int, instance: int) -> Stream:
+    """Return the stream that names one image of a dataset."""
+    role = SPLITS[spec.split_of(instance)]
+    return Stream(spec.seed, domain(spec.rules.DOMAIN, role), category, instance)
+
+
+def render(spec: Spec, table: pa.Table, category: int, instance: int) -> npt.NDArray[np.uint8]:
+    """Return one image of a dataset, uint8 (size, size) grey; validation's instances are numbered after train's."""
+    row = spec.rules.unpack(spec.parameters, table.slice(category, 1))[0]
+    return spec.rules.render(spec.parameters, spec.size_px, row, stream_of(spec, category, instance))[0]
+
+
+@lru_cache(maxsize=1)
+def _categories(directory: Directory) -> Sequence[Any]:
+    """Return a directory's categories, read and unpacked once in each process."""
+    return directory.spec.rules.unpack(directory.spec.parameters, read_categories(directory))
+
+
+def _samples_table(spec: Spec, keys: list[str], category: Any, instance: Any, drawn: list[Any]) -> pa.Table:
+    """Return what samples/*.parquet holds: one row per image, in the shard's order."""
+    schema = spec.rules.DRAWN_SCHEMA
+    columns = zip(schema, zip(*drawn, strict=True), strict=True)
+    return pa.table(
+        {
+            "key": pa.array(keys),
+            "category": pa.array(category, pa.int32()),
+            "instance": pa.array(instance, pa.int32()),
+            **{field.name: pa.array(values, field.type) for field, values in columns},
+        }
+    )
+
+
+def bake_shard(directory: Directory, shard: Shard) -> Receipt:
+    """Make one shard: its tar, then the parameters of its images, then its receipt."""
+    spec = directory.spec
+    rules, categories = spec.rules, _categories(directory)
+    category, instance = samples_of(spec, shard)
+    keys, drawn = [], []
+    with published(directory.tar(shard)) as file:
+        tar = TarWriter(file)
+        for c, i in zip(category.tolist(), instance.tolist(), strict=True):
+            image, what = rules.render(spec.parameters, spec.size_px, categories[c], stream_of(spec, c, i))
+            key = f"{c:06}_{i:06}"
+            tar.add(f"{key}.png", encode(image, rules.BIT_DEPTH))
+            tar.add(f"{key}.cls", b"%d" % c)
+            keys.append(key)
+            drawn.append(what)
+        tar.close()
+    samples = io.BytesIO()
+    pq.write_table(_samples_table(spec, keys, category, instance, drawn), samples, compression="zstd")
+    write(directory.samples(shard), samples.getvalue())
+    receipt = Receipt(
+        shard=directory.tar(shard).name,
+        split=shard.split,
+        samples=shard.samples,
+        bytes=tar.bytes,
+        sha256=tar.sha256.hexdigest(),
+        md5=tar.md5.hexdigest(),
+        samples_sha256=hashlib.sha256(samples.getbuffer()).hexdigest(),
+        spec=directory.hash,
+    )
+    write(directory.receipt(shard), receipt.to_json().encode())
+    return receipt
+
+
+def prepare(spec: Spec, out: Path, table: pa.Table | None, workers: int | None, show: bool) -> Directory:
+    """Return the directory of a dataset, made if it is new, with its categories given, or sampled if None."""
+    table = None if table is None else check_table(spec, table, "the categories table")
+    there = refuse_other(out, spec, table and table_sha256(table))
+    if there is not None:
+        read_categories(there)
+        return there
+    out.mkdir(parents=True, exist_ok=True)
+    return create_directory(out, spec, sample_categories(spec, workers, show).table if table is None else table)
+
+
+def _sweep(directory: Directory) -> None:
+    """Remove what this host's bakes left half written when they were killed."""
+    for hidden in directory.path.rglob(f".*.{socket.gethostname()}-*.tmp"):
+        pid = int(hidden.name.rsplit("-", 1)[1].removesuffix(".tmp"))
+        if not Path(f"/proc/{pid}").exists():
+            hidden.unlink(missing_ok=True)
+
+
+def bake(
+    spec: Spec,
+    out: Path | str,
+    *,
+    table: pa.Table | None = None,
+    workers: int | None = None,
+    split: str = "all",
+    window: str | None = None,
+    show: bool = False,
+) -> Baked:
+    """Bake the missing shards of a dataset into a directory, and write its index once all are there.
+
+    Parameters
+    ----------
+    table : the categories; sampled from the spec if None
+    workers : processes, one per processor if None; the bytes made do not depend on it
+    split, window : which shards, as in `select_shards`
+    show : show the progress on standard error
+
+    Raises
+    ------
+    InputError
+        The directory holds something else, or the categories do not fit the spec. Nothing was changed.
+    WorkerDied
+        A worker was killed. The shards baked so far are whole; calling again goes on.
+    OSError
+        The directory cannot be written, or its disk is full. The same holds.
+    """
+    chosen = select_shards(spec, split, window)
+    directory = prepare(spec, Path(out), table, workers, show)
+    _sweep(directory)
+    missing = [shard for shard in chosen if not directory.is_done(shard)]
+    n_workers = min(count_workers(workers), max(1, len(missing)))
+    n_images = sum(shard.samples for shard in missing)
+    with Progress(n_images, "images", spec.name, show) as progress:
+        for receipt in in_parallel(bake_shard, ((directory, shard) for shard in missing), n_workers):
+            progress.advance(receipt.samples)
+        rate = progress.rate
+    left = sum(not directory.is_done(shard) for shard in plan_shards(spec))
+    if not left:
+        write_index(directory)
+    return Baked(directory, n_images, len(missing), len(chosen) - len(missing), left, rate)

@@ -1,0 +1,219 @@
+"""The files of a baked directory: where each stands, how it comes to stand there, and what it must say."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from primitives.fields import InputError, from_mapping
+from shards.categories import read_table, table_sha256
+from shards.plan import Shard
+from shards.spec import BAKED, FORMAT, Spec, difference, parse_spec, read_yaml, spec_hash
+from shards.version import VERSION
+
+SPEC, CATEGORIES, INDEX, INFO, CARD = "spec.yaml", "categories.parquet", "shards.parquet", "_info.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished shard is; its file's presence means done.
+
+    spec : the dataset's hash. sha256, md5, bytes : of the tar. samples_sha256 : of its samples/*.parquet.
+    """
+
+    shard: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+    md5: str
+    samples_sha256: str
+    spec: str
+
+    def to_json(self) -> str:
+        """Return the file's content."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+@contextlib.contextmanager
+def published(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name, whole and on disk, only when the block ends without an exception.
+
+    Until then it is a hidden file beside it, named after the host and the process that writes it.
+    """
+    hidden = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    try:
+        with hidden.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Publish a file's content."""
+    with published(path) as file:
+        file.write(content)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Publish a table as Parquet."""
+    with published(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A dataset on disk: `path` holds, or is to hold, the shards of `spec` with the categories of `categories_sha256`."""
+
+    path: Path
+    spec: Spec
+    categories_sha256: str
+
+    @cached_property
+    def hash(self) -> str:
+        """The dataset's hash."""
+        return spec_hash(self.spec, self.categories_sha256)
+
+    def tar(self, shard: Shard) -> Path:
+        """Return where a shard stands."""
+        return self.path / f"{shard.name}.tar"
+
+    def samples(self, shard: Shard) -> Path:
+        """Return where the parameters of a shard's images stand."""
+        return self.path / "samples" / f"{shard.name}.parquet"
+
+    def receipt(self, shard: Shard) -> Path:
+        """Return where a shard's receipt stands."""
+        return self.path / "receipts" / f"{shard.name}.json"
+
+    def read_receipt(self, shard: Shard) -> Receipt | None:
+        """Return a shard's receipt, or None if there is none; InputError if it is not one, or another dataset's."""
+        path = self.receipt(shard)
+        try:
+            receipt = from_mapping(Receipt, json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"`{path}` is not a receipt: {error}") from None
+        if receipt.spec != self.hash:
+            raise InputError(f"`{path}` is the receipt of another dataset: its spec is {receipt.spec}, not {self.hash}")
+        return receipt
+
+    def is_done(self, shard: Shard) -> bool:
+        """Return whether a shard has its receipt and stands there at its full length."""
+        try:
+            receipt = self.read_receipt(shard)
+            return (
+                receipt is not None and self.samples(shard).exists() and self.tar(shard).stat().st_size == receipt.bytes
+            )
+        except (InputError, FileNotFoundError):
+            return False
+
+    def spec_yaml(self) -> bytes:
+        """Return the content of spec.yaml: the resolved spec, and what baked it."""
+        baked = {"fdsl": VERSION, "format": FORMAT, "categories_sha256": self.categories_sha256, "hash": self.hash}
+        return yaml.safe_dump({**self.spec.to_mapping(), BAKED: baked}, sort_keys=False).encode()
+
+
+def open_directory(path: Path) -> Directory:
+    """Return the dataset that a directory holds, as its own spec.yaml says.
+
+    Raises
+    ------
+    InputError
+        There is none, or its spec.yaml is not one that a bake wrote.
+    """
+    if not (path / SPEC).is_file():
+        raise InputError(
+            f"`OUT` (={path}) holds no {SPEC}, so it is no baked dataset; bake one with `fdsl bake SPEC -o {path}`"
+        )
+    mapping = read_yaml(path / SPEC)
+    baked = mapping.get(BAKED) if isinstance(mapping, dict) else None
+    if not isinstance(baked, dict) or not isinstance(baked.get("categories_sha256"), str):
+        raise InputError(f"`{path / SPEC}` lacks the key `{BAKED}` that a bake writes; it was edited: restore it")
+    try:
+        directory = Directory(path, parse_spec(mapping), baked["categories_sha256"])
+    except InputError as error:
+        raise InputError(f"`{path / SPEC}`: {error}") from None
+    if baked.get("format") != FORMAT:
+        raise InputError(
+            f"`{path}` was baked in format {baked.get('format')} by fdsl {baked.get('fdsl')}; this one makes format {FORMAT}"
+        )
+    if baked.get("hash") != directory.hash:
+        raise InputError(
+            f"`{path / SPEC}` was edited: its hash is {baked.get('hash')}, and its content gives {directory.hash}; restore it"
+        )
+    return directory
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"`--out` (={path}) is a file; name a new or empty directory")
+    strangers = (
+        sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
+    )
+    if strangers and strangers != [CATEGORIES]:
+        raise InputError(
+            f"`--out` (={path}) holds other files ({strangers[0]}) and no {SPEC}; name a new or empty directory"
+        )
+
+
+def refuse_other(path: Path, spec: Spec, categories_sha256: str | None = None) -> Directory | None:
+    """Return the dataset that a directory already holds if it is this spec's; None if it is new or empty.
+
+    Raises
+    ------
+    InputError
+        The directory holds another dataset (the message names the field that differs) or foreign files.
+    """
+    if not (path / SPEC).exists():
+        _refuse_foreign(path)
+        return None
+    there = open_directory(path)
+    differs = difference(there.spec.to_mapping(), spec.to_mapping())
+    if not differs and categories_sha256 not in (None, there.categories_sha256):
+        differs = "the categories table is another one"
+    if differs:
+        raise InputError(f"`--out` (={path}) holds another dataset: {differs}; name another directory")
+    return there
+
+
+def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
+    """Make a directory ready to bake into: its folders, its categories, its spec."""
+    directory = Directory(path, spec, table_sha256(table))
+    for folder in (path, path / "samples", path / "receipts"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_table(path / CATEGORIES, table)
+    write(path / SPEC, directory.spec_yaml())
+    return directory
+
+
+def read_categories(directory: Directory) -> Any:
+    """Return a directory's categories table; InputError if it is not the one that its spec.yaml names."""
+    path = directory.path / CATEGORIES
+    table = read_table(directory.spec, path)
+    if table_sha256(table) != directory.categories_sha256:
+        raise InputError(f"`{path}` was edited: it is not the table that {SPEC} names; restore it or bake elsewhere")
+    return table

@@ -1,0 +1,59 @@
+"""What a bake will cost, from a few images made now."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+from shards.bake import stream_of
+from shards.categories import sample_categories
+from shards.plan import plan_shards
+from shards.png import encode
+from shards.spec import SPLITS, Spec
+from shards.tar import BLOCK, member
+
+_CATEGORIES, _IMAGES = 24, 96
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A bake's size, exactly, and its cost, about.
+
+    images, shards : of each split, by its name.
+    n_bytes : of all tars. core_seconds : of rendering and packing on one core of this machine, the search included.
+    acceptance : the share of category candidates that are accepted.
+    """
+
+    images: dict[str, int]
+    shards: dict[str, int]
+    n_bytes: int
+    core_seconds: float
+    acceptance: float
+
+
+def estimate(spec: Spec) -> Estimate:
+    """Estimate a bake's bytes and time by sampling 24 categories and rendering 96 images."""
+    few = dataclasses.replace(spec, categories=min(spec.categories, _CATEGORIES))
+    sample_categories(dataclasses.replace(spec, categories=1))
+    start = time.perf_counter()
+    sampled = sample_categories(few)
+    seconds_per_category = (time.perf_counter() - start) / sampled.table.num_rows
+    rows = spec.rules.unpack(spec.parameters, sampled.table)
+    n_bytes, start = 0, time.perf_counter()
+    for k in range(_IMAGES):
+        c, i = k % len(rows), k // len(rows) % spec.instances.train
+        if k == 1:
+            start = time.perf_counter()
+        image, _ = spec.rules.render(spec.parameters, spec.size_px, rows[c], stream_of(spec, c, i))
+        n_bytes += len(member(b"", encode(image, spec.rules.BIT_DEPTH))) + 2 * BLOCK
+    seconds_per_image = (time.perf_counter() - start) / (_IMAGES - 1)
+    images = {split: spec.categories * spec.n_instances(split) for split in SPLITS}
+    total = sum(images.values())
+    return Estimate(
+        images=images,
+        shards={split: len(plan_shards(spec, split)) for split in SPLITS},
+        n_bytes=n_bytes * total // _IMAGES,
+        core_seconds=seconds_per_image * total + seconds_per_category * spec.categories,
+        acceptance=sampled.acceptance,
+    )

@@ -1,0 +1,5 @@
+"""The toolkit's version."""
+
+from importlib.metadata import version
+
+VERSION = version("fdsl")

@@ -1,0 +1,111 @@
+"""Work spread over processes, with its progress shown and its interruptions made safe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import joblib
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from primitives.fields import Integer
+
+T = TypeVar("T")
+_LINES_EVERY_S = 5.0
+
+
+class WorkerDied(ChildProcessError):
+    """A worker process was killed, by the system for want of memory or by hand."""
+
+
+def count_workers(workers: int | None) -> int:
+    """Return how many workers to run, 1..1,024: as many as this process may use processors if None."""
+    return joblib.cpu_count() if workers is None else Integer(1, 1024).check("--workers", workers)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def in_parallel(
+    function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], workers: int, ordered: bool = False
+) -> Iterator[T]:
+    """Yield `function(*task)` of each task as it is done, or in the tasks' order.
+
+    Tasks are taken from the iterable as workers become free. When the caller stops early, the workers are ended.
+
+    Raises
+    ------
+    WorkerDied
+        A worker was killed.
+    """
+    if workers == 1:
+        yield from (function(*task) for task in tasks)
+        return
+    parallel = joblib.Parallel(
+        n_jobs=workers,
+        return_as="generator" if ordered else "generator_unordered",
+        batch_size=1,
+        initializer=_ignore_interrupts,
+    )
+    finished = False
+    try:
+        yield from parallel(joblib.delayed(function)(*task) for task in tasks)
+        finished = True
+    except TerminatedWorkerError:
+        raise WorkerDied("a worker process was killed; if memory ran out, use fewer workers") from None
+    finally:
+        if not finished:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+class Progress:
+    """On standard error, a bar if it is a terminal, else a plain line every few seconds; nothing unless `show`."""
+
+    def __init__(self, total: int, unit: str, label: str, show: bool) -> None:
+        self._total, self._unit, self._label, self._lines = total, unit, label, show and not sys.stderr.isatty()
+        self._done, self._start = 0, time.monotonic()
+        self._spoke = self._start
+        self._bar = tqdm(total=total, unit=f" {unit}", desc=label) if show and total and not self._lines else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self._done / max(time.monotonic() - self._start, 1e-9)
+
+    def advance(self, n: int) -> None:
+        """Count `n` more units as done."""
+        self._done += n
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(n)
+        elif self._lines and now - self._spoke >= _LINES_EVERY_S:
+            self._spoke = now
+            left = (self._total - self._done) / self.rate
+            print(
+                f"{self._label}: {self._done:,} of {self._total:,} {self._unit}, {self.rate:,.0f} {self._unit}/s,"
+                f" {duration(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
