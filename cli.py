@@ -1,0 +1,259 @@
+"""The command `fdsl`: parse, call, print."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from primitives.fields import InputError
+
+SPEC = click.argument("spec")
+OUT = click.argument("out", type=click.Path(path_type=Path))
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    help="Processes; one per processor by default. The result does not depend on it.",
+)
+SHARDS = click.option(
+    "--shards", "window", metavar="A:B", help="Only the shards A to B-1, counted over the chosen splits, train first."
+)
+SPLIT = click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "all"]),
+    default="all",
+    show_default=True,
+    help="Only this split.",
+)
+
+
+def _example(command: str) -> str:
+    return f"\b\nExample:\n  {command}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=True)
+@click.version_option(package_name="fdsl", prog_name="fdsl")
+def fdsl() -> None:
+    """Bake ExFractalDB and RCDB, the image datasets that are rendered from formulas, into verified WebDataset shards.
+
+    SPEC is the name of a preset (`fdsl presets` lists them) or a YAML file.
+    """
+
+
+@fdsl.command(epilog=_example("fdsl presets rcdb-1k > mine.yaml"))
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """List the built-in specs, or print the YAML of one, to copy and change."""
+    from shards.spec import load_spec, preset_text, presets
+
+    if name is not None:
+        click.echo(preset_text(name), nl=False)
+        return
+    for each in presets():
+        spec = load_spec(each)
+        click.echo(
+            f"{each:22}{spec.family:11}{spec.size_px} px  {spec.categories:6,} categories x {spec.instances.train:5,} train"
+            f" + {spec.instances.validation:2} validation images"
+        )
+
+
+@fdsl.command(epilog=_example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
+@click.argument("spec", required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The Parquet file to write.")
+@click.option("--categories", type=int, help="How many, instead of the spec's.")
+@click.option("--seed", type=int, help="Instead of the spec's.")
+@click.option(
+    "--from-csv",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Import the authors' CSV files (000000.csv, ...) of ExFractalDB instead.",
+)
+@click.option(
+    "--to-csv", type=click.Path(path_type=Path, file_okay=False), help="Write the table as the authors' CSV files too."
+)
+@WORKERS
+def sample(
+    spec: str | None, out: Path | None, categories: int | None, seed: int | None,
+    from_csv: Path | None, to_csv: Path | None, workers: int | None,
+) -> None:  # fmt: skip
+    """Sample category parameters into a Parquet table.
+
+    ExFractalDB's are searched: random systems of which those are kept whose attractor varies enough along each axis.
+    """
+    from shards.categories import export_csv, import_csv
+    from shards.directory import write_table
+
+    if (spec is None) == (from_csv is None) or (out is None and to_csv is None):
+        raise click.UsageError("give SPEC or --from-csv, and -o or --to-csv; `fdsl sample -h` shows an example")
+    if spec is None:
+        table, found = import_csv("exfractal", from_csv), f"read from {from_csv}"
+    else:
+        table, found = _search(spec, categories, seed, workers)
+    if to_csv is not None:
+        export_csv(table, to_csv)
+    if out is not None:
+        write_table(out, table)
+    click.echo(f"{table.num_rows:,} categories {found}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
+
+
+def _search(source: str, categories: int | None, seed: int | None, workers: int | None) -> tuple[Any, str]:
+    from shards.categories import sample_categories
+    from shards.spec import load_spec, override
+
+    sampled = sample_categories(override(load_spec(source), categories, seed), workers, show=True)
+    return sampled.table, f"of {sampled.tried:,} candidates ({sampled.acceptance:.2%} accepted)"
+
+
+@fdsl.command(epilog=_example("fdsl plan exfractaldb-21k --workers 64"))
+@SPEC
+@WORKERS
+def plan(spec: str, workers: int | None) -> None:
+    """Say what a bake will make and cost, from a few images rendered now; nothing is written."""
+    from shards.estimate import estimate
+    from shards.index import few_shards_warning
+    from shards.spec import load_spec
+    from shards.workers import count_workers, duration
+
+    loaded, n_workers = load_spec(spec), count_workers(workers)
+    cost = estimate(loaded)
+    click.echo(f"{loaded.name}: {loaded.family}, {loaded.categories:,} categories, {loaded.size_px} px")
+    for split, n_images in cost.images.items():
+        click.echo(f"{split:11}{n_images:12,} images in {cost.shards[split]:,} shards")
+    click.echo(f"bytes      {cost.n_bytes:12,} about ({cost.n_bytes / sum(cost.images.values()):,.0f} an image)")
+    click.echo(
+        f"time       {duration(cost.core_seconds / n_workers):>12} about, with {n_workers} workers like one core here"
+    )
+    click.echo(f"accepted   {cost.acceptance:12.2%} of category candidates, about")
+    if warning := few_shards_warning(loaded.categories, cost.shards["train"]):
+        click.echo(f"warning: {warning}", err=True)
+
+
+@fdsl.command(epilog=_example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
+@SPEC
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The PNG file to write.")
+@click.option(
+    "--categories", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: the first categories."
+)
+@click.option(
+    "--instances", type=click.IntRange(1, 100), default=8, show_default=True, help="Columns: the first instances."
+)
+def preview(spec: str, out: Path, categories: int, instances: int) -> None:
+    """Render a labelled contact sheet, rows categories and columns instances."""
+    from shards.categories import sample_categories
+    from shards.directory import write
+    from shards.preview import contact_sheet, encode_sheet
+    from shards.spec import load_spec, override
+
+    loaded = load_spec(spec)
+    few = override(loaded, min(categories, loaded.categories), None)
+    sheet = contact_sheet(
+        few, sample_categories(few).table, min(instances, few.instances.train + few.instances.validation)
+    )
+    write(out, encode_sheet(sheet))
+    click.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+
+
+@fdsl.command(epilog=_example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
+@SPEC
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The directory to bake into.")
+@click.option(
+    "--categories-from", type=click.Path(path_type=Path), help="A table of `fdsl sample`, instead of sampling."
+)
+@WORKERS
+@SHARDS
+@SPLIT
+def bake(
+    spec: str, out: Path, categories_from: Path | None, workers: int | None, window: str | None, split: str
+) -> None:
+    """Bake the shards that are missing from a directory; the same command goes on after an interruption.
+
+    Several machines can share a directory by baking different --shards; whichever completes it writes the index.
+    """
+    from shards.bake import bake
+    from shards.categories import read_table
+    from shards.spec import load_spec
+
+    loaded = load_spec(spec)
+    table = None if categories_from is None else read_table(loaded, categories_from)
+    done = bake(loaded, out, table=table, workers=workers, split=split, window=window, show=True)
+    if done.shards_found:
+        click.echo(f"{out}: {done.shards_found:,} shards were there already")
+    if done.shards:
+        click.echo(f"{out}: baked {done.images:,} images in {done.shards:,} shards, {done.rate:,.0f} images/s")
+    if done.shards_left:
+        click.echo(
+            f"{done.shards_left:,} shards of the dataset are still to be baked;"
+            " the same command without --shards and --split bakes them"
+        )
+    else:
+        click.echo(f"the dataset is complete; next: fdsl verify {out}")
+
+
+@fdsl.command(epilog=_example("fdsl verify data/quickstart-rcdb"))
+@OUT
+@WORKERS
+@SHARDS
+@SPLIT
+def verify(out: Path, workers: int | None, window: str | None, split: str) -> None:
+    """Check every shard of a directory against its receipt and its content; exit 1 and list what is wrong."""
+    from shards.verify import verify
+
+    found = verify(out, workers=workers, split=split, window=window, show=True)
+    for problem in found.problems:
+        click.echo(problem)
+    if found.problems:
+        raise click.ClickException(
+            f"{out}: {len(found.problems)} problems; remove the files named, and `fdsl bake` makes what is missing"
+        )
+    click.echo(f"{out}: {found.images:,} images in {found.shards:,} shards are right")
+
+
+def _explain(error: OSError) -> str:
+    where = f"`{error.filename}`: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; nothing that was whole is lost: mend this and give the same command again"
+    )
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as an exception that lets everything clean up."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(128 + number)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"fdsl: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+_GO_ON = "the shards that are whole stay, and the same command goes on"
+
+
+def main() -> None:
+    """Run `fdsl`: exit 0 done, 1 failed, 2 wrong usage, 130 on Ctrl-C, 143 on SIGTERM; errors are one line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        fdsl(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(error.format_message(), 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except InputError as error:
+        _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(f"interrupted; {_GO_ON}", 130)
+    except Terminated as stop:
+        _fail(f"terminated; {_GO_ON}", int(str(stop.code)))
+    except ChildProcessError as error:
+        _fail(f"{error}; {_GO_ON}", 1)
+    except OSError as error:
+        _fail(_explain(error), 1)
+
+
+if __name__ == "__main__":
+    main()
