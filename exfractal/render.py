@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from exfractal import kernels
-from exfractal.categories import System
+from exfractal.categories import Candidate, System, accepts, thresholds
 from exfractal.params import N_VIEWS, Params
 from primitives.circle import cos_sin
 from primitives.fields import InputError
@@ -174,6 +174,15 @@ def make(params: Params, size_px: int, system: System, stream: Stream, drawn: Dr
             f"image {stream.category:06}_{stream.instance:06}: {drawn} diverges: not drawn for this dataset"
         )
     return project(made, drawn[3:], size_px)
+
+
+def warm() -> None:
+    """Compile every kernel, or load it from numba's cache, by making one small image."""
+    params = Params(points=100)
+    halves = np.tile(np.eye(3, 4).reshape(1, -1) * 0.5, (2, 1))
+    halves[1, 9:] = 1.0
+    accepts(params, 0, 0, Candidate(halves, np.array([0.5, 0.5])))
+    render(params, 16, System(halves, thresholds((0.5, 0.5))), Stream(0, 0, 0, 0))
 
 
 def render(params: Params, size_px: int, system: System, stream: Stream) -> tuple[Image, Drawn]:

@@ -5,7 +5,7 @@ The names below are the family's public contract; `shards.families` says what ea
 
 from rcdb.categories import DOMAIN, SCHEMA, sample, unpack
 from rcdb.params import Params
-from rcdb.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render
+from rcdb.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, warm
 
 __all__ = [
     "BIT_DEPTH",
@@ -19,4 +19,5 @@ __all__ = [
     "render",
     "sample",
     "unpack",
+    "warm",
 ]

@@ -76,6 +76,11 @@ def make(params: Params, size_px: int, shape: Shape, stream: Stream, drawn: Draw
     return image
 
 
+def warm() -> None:
+    """Compile every kernel, or load it from numba's cache, by making one small image."""
+    render(Params(), 16, Shape(3, 1, 0.0, 0.0, 1, 1.0, 1.0), Stream(0, 0, 0, 0))
+
+
 def render(params: Params, size_px: int, shape: Shape, stream: Stream) -> tuple[Image, Drawn]:
     """Draw the parameters of the image that `stream` names, and make it."""
     drawn = _draw(params, shape, stream)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,14 +118,6 @@ def prepare(spec: Spec, out: Path, table: pa.Table | None, workers: int | None, 
     return create_directory(out, spec, sample_categories(spec, workers, show).table if table is None else table)
 
 
-def _sweep(directory: Directory) -> None:
-    """Remove what this host's bakes left half written when they were killed."""
-    for hidden in directory.path.rglob(f".*.{socket.gethostname()}-*.tmp"):
-        pid = int(hidden.name.rsplit("-", 1)[1].removesuffix(".tmp"))
-        if not Path(f"/proc/{pid}").exists():
-            hidden.unlink(missing_ok=True)
-
-
 def bake(
     spec: Spec,
     out: Path | str,
@@ -157,14 +148,20 @@ def bake(
     """
     chosen = select_shards(spec, split, window)
     directory = prepare(spec, Path(out), table, workers, show)
-    _sweep(directory)
+    directory.sweep()
     missing = [shard for shard in chosen if not directory.is_done(shard)]
     n_workers = min(count_workers(workers), max(1, len(missing)))
+    spec.rules.warm()
     n_images = sum(shard.samples for shard in missing)
-    with Progress(n_images, "images", spec.name, show) as progress:
-        for receipt in in_parallel(bake_shard, ((directory, shard) for shard in missing), n_workers):
-            progress.advance(receipt.samples)
-        rate = progress.rate
+    try:
+        with Progress(n_images, "images", spec.name, show) as progress:
+            tasks = ((directory, shard) for shard in missing)
+            with in_parallel(bake_shard, tasks, n_workers) as receipts:
+                for receipt in receipts:
+                    progress.advance(receipt.samples)
+            rate = progress.rate
+    finally:
+        directory.sweep()
     left = sum(not directory.is_done(shard) for shard in plan_shards(spec))
     if not left:
         write_index(directory)

@@ -19,6 +19,9 @@ from shards.workers import Progress, count_workers, in_parallel
 _CHUNK = 256
 """Attempts a task: a worker's answer within tens of milliseconds."""
 
+_PATIENCE = 1_000_000
+"""Candidates that are tried for one category, on average, before the search is given up."""
+
 _FAMILY = b"fdsl.family"
 
 
@@ -63,15 +66,21 @@ def sample_categories(spec: Spec, workers: int | None = 1, show: bool = False) -
     seen: set[str] = set()
     parts: list[pa.Table] = []
     n_found = n_tried = 0
+    spec.rules.warm()
     with Progress(wanted, "categories", spec.name, show) as progress:
         while n_found < wanted:
+            if n_tried >= _PATIENCE * (n_found + 1):
+                raise InputError(
+                    f"`params` accept {n_found} of {n_tried:,} candidates, too few for {wanted:,} `categories`; widen them"
+                )
             chunks = _next_chunks(wanted - n_found, n_found, n_tried, n_workers)
             tasks = ((spec.family, spec.parameters, spec.seed, attempts) for attempts in chunks)
-            for part in in_parallel(_sample_chunk, tasks, n_workers, ordered=True):
-                rows = _distinct(part, seen)[: wanted - n_found]
-                parts.append(part.take(pa.array(rows, pa.int64())))
-                n_found += len(rows)
-                progress.advance(len(rows))
+            with in_parallel(_sample_chunk, tasks, n_workers, ordered=True) as results:
+                for part in results:
+                    rows = _distinct(part, seen)[: wanted - n_found]
+                    parts.append(part.take(pa.array(rows, pa.int64())))
+                    n_found += len(rows)
+                    progress.advance(len(rows))
             n_tried = chunks[-1].stop
     table = pa.concat_tables(parts)
     return Sampled(_numbered(table, spec.family), table.column("attempt")[-1].as_py() + 1)

@@ -23,6 +23,8 @@ from shards.plan import Shard
 from shards.spec import BAKED, FORMAT, Spec, difference, parse_spec, read_yaml, spec_hash
 from shards.version import VERSION
 
+_HOST = socket.gethostname()
+
 SPEC, CATEGORIES, INDEX, INFO, CARD = "spec.yaml", "categories.parquet", "shards.parquet", "_info.json", "README.md"
 
 
@@ -47,13 +49,23 @@ class Receipt:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def published(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, whole and on disk, only when the block ends without an exception.
 
     Until then it is a hidden file beside it, named after the host and the process that writes it.
     """
-    hidden = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    hidden = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         with hidden.open("wb") as file:
             yield file
@@ -130,6 +142,14 @@ class Directory:
             )
         except (InputError, FileNotFoundError):
             return False
+
+    def sweep(self) -> None:
+        """Remove what killed processes of this host left half written."""
+        for folder in (self.path, self.path / "samples", self.path / "receipts"):
+            for hidden in folder.glob(f".*.{_HOST}-*.tmp"):
+                pid = hidden.name.rsplit("-", 1)[1].removesuffix(".tmp")
+                if pid.isdecimal() and not _is_alive(int(pid)):
+                    hidden.unlink(missing_ok=True)
 
     def spec_yaml(self) -> bytes:
         """Return the content of spec.yaml: the resolved spec, and what baked it."""

@@ -55,6 +55,9 @@ class Family(Protocol):
     def render(self, params: Any, size_px: int, category: Any, stream: Stream) -> tuple[npt.NDArray[np.uint8], Any]:
         """Draw the image that `stream` names: uint8 (size_px, size_px) and its Drawn. Pure."""
 
+    def warm(self) -> None:
+        """Compile every kernel, so that processes started later load them from numba's cache."""
+
     def make(self, params: Any, size_px: int, category: Any, stream: Stream, drawn: Any) -> npt.NDArray[np.uint8]:
         """Return the image again from its Drawn. Pure."""
 
@@ -78,5 +81,14 @@ def published_csv(name: str) -> PublishedCsv:
 
 
 def family(name: object) -> Family:
-    """Return the family of a name, or raise InputError that lists them."""
-    return cast(Family, importlib.import_module(str(Choice(FAMILIES).check("family", name))))
+    """Return the family of a name; InputError lists them, or says that numba has nowhere to cache what it compiles."""
+    package = str(Choice(FAMILIES).check("family", name))
+    try:
+        return cast(Family, importlib.import_module(package))
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        raise InputError(
+            "numba can write its cache neither beside the code nor in your cache folder;"
+            " set NUMBA_CACHE_DIR to a folder that only you can write"
+        ) from None

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -141,9 +141,10 @@ def presets() -> dict[str, str]:
     """Return the YAML text of every built-in spec by its name."""
     texts = {}
     for name in FAMILIES:
-        for entry in sorted(files(name).joinpath("presets").iterdir(), key=lambda entry: entry.name):
-            if entry.name.endswith(".yaml"):
-                texts[entry.name.removesuffix(".yaml")] = entry.read_text()
+        package = find_spec(name)
+        for folder in (package and package.submodule_search_locations) or ():
+            for path in sorted(Path(folder, "presets").glob("*.yaml")):
+                texts[path.stem] = path.read_text()
     return texts
 
 

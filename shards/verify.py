@@ -198,10 +198,11 @@ def verify(
     shards = images = 0
     tasks = ((directory, shard) for shard in chosen)
     n_workers = min(count_workers(workers), len(chosen))
-    with Progress(sum(shard.samples for shard in chosen), "images", "verify", show) as progress:
-        for shard, (n_images, found) in zip(
-            chosen, in_parallel(verify_shard, tasks, n_workers, ordered=True), strict=True
-        ):
+    with (
+        Progress(sum(shard.samples for shard in chosen), "images", "verify", show) as progress,
+        in_parallel(verify_shard, tasks, n_workers, ordered=True) as results,
+    ):
+        for shard, (n_images, found) in zip(chosen, results, strict=True):
             images += n_images
             shards += n_images > 0
             problems += found

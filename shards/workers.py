@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import joblib
@@ -17,6 +21,7 @@ from primitives.fields import Integer
 
 T = TypeVar("T")
 _LINES_EVERY_S = 5.0
+_WATCH_EVERY_S = 0.5
 
 
 class WorkerDied(ChildProcessError):
@@ -28,17 +33,25 @@ def count_workers(workers: int | None) -> int:
     return joblib.cpu_count() if workers is None else Integer(1, 1024).check("--workers", workers)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the parent."""
+def _start_worker(parent: int) -> None:
+    """Make a worker leave Ctrl-C, which a terminal sends to every process, to the parent, and not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_EVERY_S)
+    os._exit(1)
+
+
+@contextmanager
 def in_parallel(
     function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], workers: int, ordered: bool = False
-) -> Iterator[T]:
-    """Yield `function(*task)` of each task as it is done, or in the tasks' order.
+) -> Iterator[Iterator[T]]:
+    """Give the results of `function(*task)` for each task, as they are done or in the tasks' order.
 
-    Tasks are taken from the iterable as workers become free. When the caller stops early, the workers are ended.
+    Tasks are taken from the iterable as workers become free. An exception inside the block ends the workers at once.
 
     Raises
     ------
@@ -46,23 +59,31 @@ def in_parallel(
         A worker was killed.
     """
     if workers == 1:
-        yield from (function(*task) for task in tasks)
+        yield (function(*task) for task in tasks)
         return
-    parallel = joblib.Parallel(
+    results = joblib.Parallel(
         n_jobs=workers,
         return_as="generator" if ordered else "generator_unordered",
         batch_size=1,
-        initializer=_ignore_interrupts,
-    )
-    finished = False
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )(joblib.delayed(function)(*task) for task in tasks)
     try:
-        yield from parallel(joblib.delayed(function)(*task) for task in tasks)
-        finished = True
+        yield results
     except TerminatedWorkerError:
+        _abandon(results)
         raise WorkerDied("a worker process was killed; if memory ran out, use fewer workers") from None
-    finally:
-        if not finished:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    except BaseException:
+        _abandon(results)
+        raise
+
+
+def _abandon(results: Generator[object, None, None]) -> None:
+    """End the workers at once, whatever they are at."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*successfully executed.*not used")
+        results.close()
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 class Progress:
@@ -94,13 +115,11 @@ class Progress:
             self._bar.update(n)
         elif self._lines and now - self._spoke >= _LINES_EVERY_S:
             self._spoke = now
-            left = (self._total - self._done) / self.rate
-            print(
-                f"{self._label}: {self._done:,} of {self._total:,} {self._unit}, {self.rate:,.0f} {self._unit}/s,"
-                f" {duration(left)} left",
-                file=sys.stderr,
-                flush=True,
+            left = f", {duration((self._total - self._done) / self.rate)} left" if self._done else ""
+            line = (
+                f"{self._label}: {self._done:,} of {self._total:,} {self._unit}, {self.rate:,.0f} {self._unit}/s{left}"
             )
+            print(line, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
