@@ -240,7 +240,8 @@ def main() -> None:
     try:
         fdsl(standalone_mode=False)
     except click.UsageError as error:
-        _fail(error.format_message(), 2)
+        command = error.ctx.command_path if error.ctx else "fdsl"
+        _fail(f"{error.format_message().rstrip('.')}; see `{command} -h`", 2)
     except click.ClickException as error:
         _fail(error.format_message(), 1)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -116,7 +117,8 @@ def unpack(params: Params, table: pa.Table) -> Sequence[System]:
         A row's maps or probabilities are not such: their lengths, NaN or infinity, a sum other than 1.
     """
     systems = []
-    for row in table.select(["category", "maps", "probability"]).to_pylist():
+    rows = itertools.chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=1024))
+    for row in rows:
         maps, probability = row["maps"], row["probability"]
         if not maps or not probability or len(maps) != len(probability) or len(maps) < 2:
             raise InputError(

@@ -19,6 +19,9 @@ from shards.workers import Progress, count_workers, in_parallel
 _CHUNK = 256
 """Attempts a task: a worker's answer within tens of milliseconds."""
 
+_BATCH = 1024
+"""Rows that stand in memory as Python objects at a time."""
+
 _PATIENCE = 1_000_000
 """Candidates that are tried for one category, on average, before the search is given up."""
 
@@ -143,8 +146,11 @@ def read_table(spec: Spec, path: Path) -> pa.Table:
 
 def table_sha256(table: pa.Table) -> str:
     """Return the hash of a table's columns and numbers, 64 hexadecimal digits, whatever file they came from."""
-    rows = [table.column_names, *(list(row.values()) for row in table.to_pylist())]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    sha256 = hashlib.sha256(json.dumps(table.column_names).encode())
+    for batch in table.to_batches(max_chunksize=_BATCH):
+        for row in batch.to_pylist():
+            sha256.update(json.dumps(list(row.values())).encode())
+    return sha256.hexdigest()
 
 
 def export_csv(table: pa.Table, folder: Path) -> None:
