@@ -1,0 +1,44 @@
+"""What the README and the pages of docs/ show is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_console_block_shows_what_its_commands_print() -> None:
+    done = subprocess.run([sys.executable, "docs/make.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_python_api_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    script = tmp_path / "readme.py"
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    script.write_text(f"if __name__ == '__main__':\n{body}")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("220 images; 0 problems\n", 0), done.stderr
+
+
+def test_the_readme_lists_every_command() -> None:
+    assert set(re.findall(r"^\| `fdsl (\w+)", README, re.MULTILINE)) == set(cli.fdsl.commands)
+
+
+def test_the_readme_names_make_targets_that_exist() -> None:
+    targets = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = set(re.findall(r"make (\w+)", README))
+    assert {"dataset", "test", "bench"} <= named
+    for target in named:
+        assert re.search(rf"^make {target}\b", targets, re.MULTILINE), target
+
+
+def test_pages_link_only_to_files_that_exist() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
