@@ -31,6 +31,10 @@ SPLIT = click.option(
 )
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _example(command: str) -> str:
     return f"\b\nExample:\n  {command}"
 
@@ -121,7 +125,7 @@ def plan(spec: str, workers: int | None) -> None:
     cost = estimate(loaded)
     click.echo(f"{loaded.name}: {loaded.family}, {loaded.categories:,} categories, {loaded.size_px} px")
     for split, n_images in cost.images.items():
-        click.echo(f"{split:11}{n_images:12,} images in {cost.shards[split]:,} shards")
+        click.echo(f"{split:11}{n_images:12,} images in {_count(cost.shards[split], 'shard')}")
     click.echo(f"bytes      {cost.n_bytes:12,} about ({cost.n_bytes / sum(cost.images.values()):,.0f} an image)")
     click.echo(
         f"time       {duration(cost.core_seconds / n_workers):>12} about, with {n_workers} workers like one core here"
@@ -180,13 +184,15 @@ def bake(
     table = None if categories_from is None else read_table(loaded, categories_from)
     done = bake(loaded, out, table=table, workers=workers, split=split, window=window, show=True)
     if done.shards_found:
-        click.echo(f"{out}: {done.shards_found:,} shards were there already")
+        click.echo(f"{out}: {_count(done.shards_found, 'shard')} there already")
     if done.shards:
-        click.echo(f"{out}: baked {done.images:,} images in {done.shards:,} shards, {done.rate:,.0f} images/s")
+        click.echo(
+            f"{out}: baked {_count(done.images, 'image')} in {_count(done.shards, 'shard')}, {done.rate:,.0f} images/s"
+        )
     if done.shards_left:
         click.echo(
-            f"{done.shards_left:,} shards of the dataset are still to be baked;"
-            " the same command without --shards and --split bakes them"
+            f"{_count(done.shards_left, 'shard')} of the dataset still to be baked:"
+            " the same command without --shards and --split does it"
         )
     else:
         click.echo(f"the dataset is complete; next: fdsl verify {out}")
@@ -206,9 +212,9 @@ def verify(out: Path, workers: int | None, window: str | None, split: str) -> No
         click.echo(problem)
     if found.problems:
         raise click.ClickException(
-            f"{out}: {len(found.problems)} problems; remove the files named, and `fdsl bake` makes what is missing"
+            f"{out}: {_count(len(found.problems), 'problem')}; remove the files that are wrong, and `fdsl bake` makes what is missing"
         )
-    click.echo(f"{out}: {found.images:,} images in {found.shards:,} shards are right")
+    click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
 
 
 def _explain(error: OSError) -> str:

@@ -112,7 +112,7 @@ def verify_shard(directory: Directory, shard: Shard) -> tuple[int, list[str]]:
     except InputError as error:
         return 0, [str(error)]
     if receipt is None:
-        return 0, [f"{tar.name}: {'has no receipt' if tar.exists() else 'not baked'}"]
+        return 0, [f"{tar.name}: has no receipt"]
     problems: list[str] = []
     if (receipt.shard, receipt.split, receipt.samples) != (tar.name, shard.split, shard.samples):
         problems.append(
@@ -165,6 +165,15 @@ def _stale(directory: Directory, receipts: list[Receipt]) -> Iterator[str]:
             yield f"{name}: does not say what the receipts say; it was edited"
 
 
+def _not_baked(chosen: list[Shard], there: list[Shard]) -> list[str]:
+    found = set(there)
+    missing = [shard for shard in chosen if shard not in found]
+    if not missing:
+        return []
+    names = ", ".join(shard.name for shard in missing[:_AT_MOST]) + (", ..." if len(missing) > _AT_MOST else "")
+    return [f"{len(missing):,} of {len(chosen):,} shards are not baked: {names}"]
+
+
 def _strangers(directory: Directory) -> Iterator[str]:
     names = {directory.tar(shard).name for shard in plan_shards(directory.spec)}
     for path in sorted(directory.path.glob("*.tar")):
@@ -194,15 +203,16 @@ def verify(
     directory = open_directory(Path(out))
     read_categories(directory)
     chosen = select_shards(directory.spec, split, window)
-    problems: list[str] = []
+    there = [shard for shard in chosen if directory.receipt(shard).exists() or directory.tar(shard).exists()]
+    problems = _not_baked(chosen, there)
     shards = images = 0
-    tasks = ((directory, shard) for shard in chosen)
-    n_workers = min(count_workers(workers), len(chosen))
+    tasks = ((directory, shard) for shard in there)
+    n_workers = min(count_workers(workers), max(1, len(there)))
     with (
-        Progress(sum(shard.samples for shard in chosen), "images", "verify", show) as progress,
+        Progress(sum(shard.samples for shard in there), "images", "verify", show) as progress,
         in_parallel(verify_shard, tasks, n_workers, ordered=True) as results,
     ):
-        for shard, (n_images, found) in zip(chosen, results, strict=True):
+        for shard, (n_images, found) in zip(there, results, strict=True):
             images += n_images
             shards += n_images > 0
             problems += found

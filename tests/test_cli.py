@@ -92,7 +92,7 @@ def test_plan_counts_and_writes_nothing(small: Path) -> None:
     before = sorted(small.parent.iterdir())
     done = fdsl("plan", small, "--workers", 2)
     assert "train                24 images in 3 shards" in done.stdout
-    assert "validation            8 images in 1 shards" in done.stdout
+    assert "validation            8 images in 1 shard\n" in done.stdout
     assert sorted(small.parent.iterdir()) == before
 
 
@@ -155,9 +155,9 @@ def test_csv_files_go_out_and_come_back_and_bake_the_same(small: Path) -> None:
 def test_bake_says_what_it_made_and_what_is_next(small: Path) -> None:
     first = fdsl("bake", small, "-o", "out", "--shards", "0:2", "--workers", 1, cwd=small.parent)
     assert "baked 16 images in 2 shards" in first.stdout
-    assert "2 shards of the dataset are still to be baked" in first.stdout
+    assert "2 shards of the dataset still to be baked" in first.stdout
     second = fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
-    assert "2 shards were there already" in second.stdout
+    assert "2 shards there already" in second.stdout
     assert "complete; next: fdsl verify out" in second.stdout
     assert fdsl("verify", "out", cwd=small.parent).stdout == "out: 32 images in 4 shards are right\n"
     assert json.loads((small.parent / "out" / "_info.json").read_text())["splits"]["validation"]["num_samples"] == 8
@@ -165,7 +165,7 @@ def test_bake_says_what_it_made_and_what_is_next(small: Path) -> None:
 
 def test_bake_of_one_split(small: Path) -> None:
     done = fdsl("bake", small, "-o", "out", "--split", "validation", "--workers", 1, cwd=small.parent)
-    assert "baked 8 images in 1 shards" in done.stdout
+    assert "baked 8 images in 1 shard\n" in done.stdout
     assert [path.name for path in (small.parent / "out").glob("*.tar")] == ["validation-000000.tar"]
     assert fdsl("verify", "out", "--split", "validation", cwd=small.parent).returncode == 0
     assert fdsl("verify", "out", cwd=small.parent).returncode == 1
