@@ -212,7 +212,8 @@ def verify(out: Path, workers: int | None, window: str | None, split: str) -> No
         click.echo(problem)
     if found.problems:
         raise click.ClickException(
-            f"{out}: {_count(len(found.problems), 'problem')}; remove the files that are wrong, and `fdsl bake` makes what is missing"
+            f"{out}: {_count(len(found.problems), 'problem')};"
+            " remove the files that are wrong, and `fdsl bake` makes what is missing"
         )
     click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
 

@@ -165,7 +165,7 @@ def test_bake_says_what_it_made_and_what_is_next(small: Path) -> None:
 
 def test_bake_of_one_split(small: Path) -> None:
     done = fdsl("bake", small, "-o", "out", "--split", "validation", "--workers", 1, cwd=small.parent)
-    assert "baked 8 images in 1 shard\n" in done.stdout
+    assert "baked 8 images in 1 shard," in done.stdout
     assert [path.name for path in (small.parent / "out").glob("*.tar")] == ["validation-000000.tar"]
     assert fdsl("verify", "out", "--split", "validation", cwd=small.parent).returncode == 0
     assert fdsl("verify", "out", cwd=small.parent).returncode == 1
