@@ -17,6 +17,9 @@ from primitives.fields import InputError, is_finite
 from primitives.streams import CATEGORY, Stream, below, domain, uniforms
 
 DOMAIN = 1
+MAX_MAPS = 256
+"""A map's number is a byte."""
+
 _SYSTEM, _POINTS = range(2)
 """Lanes of an attempt's stream."""
 
@@ -83,7 +86,7 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
     low, high, *means = kernels.iterate(candidate.maps, choices, points)
     if math.isnan(low):
         return False
-    least: float = kernels.variances(points, np.array(means), 0.5 * (high - low)).min()
+    least: float = min(kernels.variances(points, tuple(means), 0.5 * (high - low)))
     return least > params.variance_threshold
 
 
@@ -108,27 +111,31 @@ def sample(params: Params, seed: int, attempts: range) -> pa.Table:
     )
 
 
-def unpack(params: Params, table: pa.Table) -> Sequence[System]:
-    """Return a categories table's systems, ready to render.
+def system(maps: list[list[float]] | None, probability: list[float] | None) -> System:
+    """Return a category's system from its row of a table.
 
     Raises
     ------
     InputError
-        A row's maps or probabilities are not such: their lengths, NaN or infinity, a sum other than 1.
+        Not 2..256 maps of 12 finite numbers, or not as many probabilities that sum to 1 within 0.001.
     """
+    if not maps or not 2 <= len(maps) <= MAX_MAPS:
+        raise InputError(f"`maps` has {len(maps or ())} maps; it must have 2..{MAX_MAPS}")
+    if any(len(coefficients or ()) != N_COEFFICIENTS for coefficients in maps) or not is_finite(maps):
+        raise InputError(f"`maps` must have {N_COEFFICIENTS} finite numbers for each map")
+    if not probability or len(probability) != len(maps) or not is_finite(probability):
+        raise InputError(f"`probability` (={probability}) must have one finite number for each of {len(maps)} maps")
+    if min(probability) < 0 or abs(math.fsum(probability) - 1.0) > 1e-3:
+        raise InputError(f"`probability` (={probability}) must sum to 1 within 0.001, none below 0")
+    return System(np.array(maps, dtype=np.float64), thresholds(probability))
+
+
+def unpack(params: Params, table: pa.Table) -> Sequence[System]:
+    """Return a categories table's systems, ready to render; InputError names the category that is none."""
     systems = []
-    rows = itertools.chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=1024))
-    for row in rows:
-        maps, probability = row["maps"], row["probability"]
-        if not maps or not probability or len(maps) != len(probability) or len(maps) < 2:
-            raise InputError(
-                f"category {row['category']}: `maps` and `probability` must have one entry per map, 2 or more"
-            )
-        if any(len(coefficients or ()) != N_COEFFICIENTS for coefficients in maps) or not is_finite(maps):
-            raise InputError(
-                f"category {row['category']}: `maps` must hold {N_COEFFICIENTS} finite numbers for each map"
-            )
-        if not is_finite(probability) or min(probability) < 0 or abs(math.fsum(probability) - 1.0) > 1e-3:
-            raise InputError(f"category {row['category']}: `probability` (={probability}) must sum to 1 within 0.001")
-        systems.append(System(np.array(maps, dtype=np.float64), thresholds(probability)))
+    for row in itertools.chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=1024)):
+        try:
+            systems.append(system(row["maps"], row["probability"]))
+        except InputError as error:
+            raise InputError(f"category {row['category']}: {error}") from None
     return systems

@@ -36,7 +36,8 @@ def iterate(maps, choices, points):
     -------
     low, high : float64; the least and the greatest coordinate of all points and axes
     mean_x, mean_y, mean_z : float64
-        All of them NaN if the system diverges: a coordinate, or their sum, leaves the range of float64.
+        All of them NaN if the system diverges (a coordinate, or their sum, leaves the range of float64), or if all points
+        are one.
     """
     n = choices.shape[0]
     x = y = z = sum_x = sum_y = sum_z = 0.0
@@ -64,22 +65,25 @@ def variances(points, means, half_range):
 
     Parameters
     ----------
-    points : float64 (3, points); means : float64 (3,); half_range : float64
+    points : float64 (3, points)
+    means : three float64
+    half_range : float64
 
     Returns
     -------
-    variances : float64 (3,); of the population, 0..1
+    x, y, z : float64, 0..1; of the population
     """
     n = points.shape[1]
-    sums = np.zeros(3)
+    scale = 1.0 / half_range
+    mean_x, mean_y, mean_z = means
+    sum_x = sum_y = sum_z = 0.0
     for i in range(n):
-        for axis in range(3):
-            offset = (points[axis, i] - means[axis]) / half_range
-            sums[axis] += offset * offset
-    return sums / n
+        x, y, z = (points[0, i] - mean_x) * scale, (points[1, i] - mean_y) * scale, (points[2, i] - mean_z) * scale
+        sum_x, sum_y, sum_z = sum_x + x * x, sum_y + y * y, sum_z + z * z
+    return sum_x / n, sum_y / n, sum_z / n
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def plot(points, transform, distance, focal_length, image):
     """Draw points as white pixels, seen in perspective from `distance` along +z, looking at the origin, y up.
 
@@ -89,17 +93,24 @@ def plot(points, transform, distance, focal_length, image):
     transform : float64 (3, 4); the matrix and, in column 3, the translation that take points to the camera's frame
     distance : float64, in the frame's units
     focal_length : float64; the cotangent of half the field of view
-    image : uint8 (size, size), written: 255 where a point falls
+    image : uint8 (size, size), contiguous, written: 255 where a point falls
+
+    The pixels are computed before any is set, so that the first loop vectorises.
     """
-    size = image.shape[0]
+    size, n = image.shape[0], points.shape[1]
     half = 0.5 * size
     scale = half * focal_length
-    for i in range(points.shape[1]):
+    pixels = np.empty(n, dtype=np.int32)
+    for i in range(n):
         x, y, z = points[0, i], points[1, i], points[2, i]
         right = transform[0, 0] * x + transform[0, 1] * y + transform[0, 2] * z + transform[0, 3]
         up = transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]
         near = transform[2, 0] * x + transform[2, 1] * y + transform[2, 2] * z + transform[2, 3]
         pixels_per_unit = scale / (distance - near)
         column, row = math.floor(half + right * pixels_per_unit), math.floor(half - up * pixels_per_unit)
-        if 0 <= column < size and 0 <= row < size:
-            image[row, column] = 255
+        inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        pixels[i] = np.int32(row * size + column) if inside else np.int32(-1)
+    flat = image.reshape(-1)
+    for pixel in pixels:
+        if pixel >= 0:
+            flat[np.uint32(pixel)] = 255

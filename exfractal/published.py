@@ -7,21 +7,35 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from exfractal.categories import SCHEMA
+from exfractal.categories import SCHEMA, system
 from exfractal.params import N_COEFFICIENTS
-from primitives.fields import InputError
+from primitives.fields import InputError, is_finite
 
 _COLUMNS = N_COEFFICIENTS + 1
 
 
-def _read_map(path: Path, line: int, cells: list[str]) -> list[float]:
+def _read_map(line: int, cells: list[str]) -> list[float]:
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError:
-        raise InputError(f"{path}:{line} (={','.join(cells)!r}) must hold numbers only") from None
+        raise InputError(f"line {line} (={','.join(cells)[:80]!r}) must hold numbers only") from None
     if len(numbers) != _COLUMNS:
-        raise InputError(f"{path}:{line} has {len(numbers)} columns; a map has {_COLUMNS}: a..l and its probability")
+        raise InputError(f"line {line} has {len(numbers)} columns; a map has {_COLUMNS}: a..l and its probability")
+    if not is_finite(numbers):
+        raise InputError(f"line {line} (={','.join(cells)[:80]!r}) must hold finite numbers only")
     return numbers
+
+
+def _read_category(path: Path) -> tuple[list[list[float]], list[float]]:
+    """Return a file's maps and their probabilities; InputError says which line is wrong."""
+    try:
+        with path.open(newline="", encoding="ascii") as file:
+            rows = [_read_map(line, cells) for line, cells in enumerate(csv.reader(file), 1) if cells]
+        maps, probability = [row[:N_COEFFICIENTS] for row in rows], [row[N_COEFFICIENTS] for row in rows]
+        system(maps, probability)
+    except (InputError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"`{path}`: {error}") from None
+    return maps, probability
 
 
 def read_csv(folder: Path) -> pa.Table:
@@ -30,32 +44,30 @@ def read_csv(folder: Path) -> pa.Table:
     Raises
     ------
     InputError
-        No such files, a number missing between them, a row that is not 13 numbers.
+        No such files, a number missing between them, a row that is not 13 finite numbers, maps that make no system.
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
-        raise InputError(
-            f"`{folder}` holds no CSV; the published layout is one file per category: 000000.csv, 000001.csv, ..."
-        )
+        raise InputError(f"`{folder}` holds no CSV; it must have one file per category: 000000.csv, 000001.csv, ...")
     rows = []
     for category, path in enumerate(paths):
         if path.stem != f"{category:06}":
             raise InputError(f"`{path}` should be {category:06}.csv: categories are numbered from 000000 without gaps")
-        with path.open(newline="") as file:
-            maps = [_read_map(path, line, cells) for line, cells in enumerate(csv.reader(file), 1) if cells]
-        rows.append(
-            {
-                "category": category,
-                "attempt": None,
-                "maps": [numbers[:N_COEFFICIENTS] for numbers in maps],
-                "probability": [numbers[N_COEFFICIENTS] for numbers in maps],
-            }
-        )
+        maps, probability = _read_category(path)
+        rows.append({"category": category, "attempt": None, "maps": maps, "probability": probability})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def write_csv(table: pa.Table, folder: Path) -> None:
-    """Write a categories table as the published CSV files; reading them gives the same numbers to the last bit."""
+    """Write a categories table as the published CSV files; reading them gives the same numbers to the last bit.
+
+    Raises
+    ------
+    InputError
+        The folder holds CSV files, which would be read back as further categories.
+    """
+    if any(folder.glob("*.csv")):
+        raise InputError(f"`{folder}` holds CSV files already; name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     for row in table.to_pylist():
         with (folder / f"{row['category']:06}.csv").open("w", newline="") as file:

@@ -86,7 +86,7 @@ def _draw_rotation(stream: Stream) -> Quaternion:
 
     Source: Marsaglia, "Choosing a point from the surface of a sphere", Ann. Math. Stat. 43(2), 1972.
     """
-    n = 64
+    n = 16
     while True:
         pairs = (2.0 * stream.uniforms(_VIEW, n) - 1.0).reshape(-1, 2).tolist()
         discs = [(x, y, x * x + y * y) for x, y in pairs if 0.0 < x * x + y * y < 1.0]

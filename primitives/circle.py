@@ -12,7 +12,7 @@ _TERMS = 10
 
 
 def cos_sin(turn: float) -> tuple[float, float]:
-    """Return the cosine and sine of an angle given in turns (1 turn = 2 pi rad), to within 3e-16.
+    """Return the cosine and sine of an angle given in turns (1 turn = 2 pi rad), to within 4e-16.
 
     Only +, -, *, / and floor on float64 are used, whose results IEEE 754 fixes to the last bit.
     """

@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 class InputError(ValueError):
     """Bad input, told in one line: what, its value, the rule and, where it helps, the next step."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 class Rule(Protocol):
     """What a value must be."""
@@ -54,10 +57,9 @@ class Number:
         """See Rule."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InputError(f"`{name}` (={value!r}) must be a number in {self}")
-        number = float(value)
-        if not self.low <= number <= self.high:
-            raise InputError(f"`{name}` (={number}) must be in {self}")
-        return number
+        if not self.low <= value <= self.high:  # type: ignore[operator]  # numbers.Real declares no order with float
+            raise InputError(f"`{name}` (={value}) must be in {self}")
+        return float(value)
 
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}"
@@ -71,9 +73,10 @@ class Choice:
 
     def check(self, name: str, value: object) -> str | float:
         """See Rule."""
-        for option in self.options:
-            if type(value) is not bool and value == option:
-                return option
+        if isinstance(value, str | numbers.Real) and not isinstance(value, bool):
+            for option in self.options:
+                if value == option:
+                    return option
         raise InputError(f"`{name}` (={value!r}) must be one of {', '.join(map(str, self.options))}")
 
 

@@ -34,27 +34,35 @@ def philox4x32(key, counter, out):
 
 
 @njit(cache=True)
-def draw_line(x, y, x_end, y_end, grey, image):
-    """Draw the 1 px Bresenham line from (x, y) to (x_end, y_end), both ends included, clipped to the image.
+def _draw_line_inside(x, y, x_end, y_end, grey, width, pixels):
+    """Draw a line whose ends lie inside the image, whose rows stand one after the other in `pixels`."""
+    run, rise = abs(x_end - x), abs(y_end - y)
+    step, side_step = (1 if x_end >= x else -1), (width if y_end >= y else -width)
+    if rise > run:
+        run, rise, step, side_step = rise, run, side_step, step
+    pixel, error = y * width + x, 2 * rise - run
+    last = pixel + run * step
+    pixels[np.uint64(pixel)] = grey
+    while pixel != last:
+        if error >= 0:
+            pixel += side_step
+            last += side_step
+            error -= 2 * run
+        pixel += step
+        error += 2 * rise
+        pixels[np.uint64(pixel)] = grey
 
-    The clipped line's pixels are those of the unclipped one that lie inside.
 
-    Parameters
-    ----------
-    x, y, x_end, y_end : int, px; may lie outside the image
-    grey : 0..255
-    image : uint8 (height, width), written
-    """
+@njit(cache=True)
+def _draw_line_across(x, y, x_end, y_end, grey, image):
+    """Draw those pixels of a line that lie inside the image."""
     height, width = image.shape
-    if max(x, x_end) < 0 or min(x, x_end) >= width or max(y, y_end) < 0 or min(y, y_end) >= height:
-        return
-    inside = min(x, x_end) >= 0 and max(x, x_end) < width and min(y, y_end) >= 0 and max(y, y_end) < height
     step_x, step_y = (1 if x_end >= x else -1), (1 if y_end >= y else -1)
     run_x, run_y = abs(x_end - x), abs(y_end - y)
     steps = max(run_x, run_y)
     error_x, error_y = 2 * run_x - steps, 2 * run_y - steps
     for _ in range(steps + 1):
-        if inside or (0 <= x < width and 0 <= y < height):
+        if 0 <= x < width and 0 <= y < height:
             image[y, x] = grey
         if error_x >= 0:
             x += step_x
@@ -68,22 +76,28 @@ def draw_line(x, y, x_end, y_end, grey, image):
 
 @njit(cache=True)
 def draw_polygons(vertices_px, greys, kept, image):
-    """Draw closed polygons over each other in order.
+    """Draw closed polygons over each other in order, with 1 px Bresenham lines from vertex to vertex, clipped to the image.
+
+    The clipped line's pixels are those of the unclipped one that lie inside.
 
     Parameters
     ----------
-    vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y)
+    vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y); may lie outside the image
     greys : uint8 (polygons,)
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
-    image : uint8 (height, width), written
+    image : uint8 (height, width), contiguous, written
     """
     n_polygons, n_vertices, _ = vertices_px.shape
+    height, width = image.shape
+    pixels = image.reshape(-1)
     for p in range(n_polygons):
-        for v in range(n_vertices):
+        x_end, y_end = np.int64(vertices_px[p, 0, 0]), np.int64(vertices_px[p, 0, 1])
+        for v in range(n_vertices - 1, -1, -1):
+            x, y = np.int64(vertices_px[p, v, 0]), np.int64(vertices_px[p, v, 1])
             if kept[p, v]:
-                w = v + 1 if v + 1 < n_vertices else 0
-                draw_line(
-                    np.int64(vertices_px[p, v, 0]), np.int64(vertices_px[p, v, 1]),
-                    np.int64(vertices_px[p, w, 0]), np.int64(vertices_px[p, w, 1]),
-                    greys[p], image,
-                )  # fmt: skip
+                left, right, top, bottom = min(x, x_end), max(x, x_end), min(y, y_end), max(y, y_end)
+                if left >= 0 and right < width and top >= 0 and bottom < height:
+                    _draw_line_inside(x, y, x_end, y_end, greys[p], width, pixels)
+                elif right >= 0 and left < width and bottom >= 0 and top < height:
+                    _draw_line_across(x, y, x_end, y_end, greys[p], image)
+            x_end, y_end = x, y

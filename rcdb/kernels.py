@@ -52,7 +52,8 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     perlin_px, gap_px : float64, px of a 512 px canvas
     centre_px : float64 (2,); x and y, px of a 512 px canvas
     scale : float64; image px per px of a 512 px canvas
-    vertices_px : int32 (contours, vertices, 2), written; the pixels that the vertices fall in
+    vertices_px : int32 (contours, vertices, 2), written; the pixels that the vertices fall in: floors, where PIL, which
+        the published code draws with, truncates; they differ only left of and above the canvas
     """
     n_contours, n_vertices, _ = words.shape
     position = np.empty((n_vertices, 2))

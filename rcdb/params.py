@@ -26,8 +26,8 @@ class Params(Checked):
     radius : of the polygon that the first contour grows from, px, uniform integer in 0..1,000.
     aspect : its stretch along x and along y, each uniform in 0.1..10.
     centre : the centre is (512 + c) / 2 on each axis with c px, uniform integer in -1,024..1,024.
-    broken : the share of a contour's edges that are left out, 0..1: the broken contours of the paper's control. The rest
-        of the image stays as it is.
+    broken : the probability of each edge to be left out, 0..1: the broken contours of the paper's control. The edges that
+        stay are those of the whole image.
 
     Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code.
     """
