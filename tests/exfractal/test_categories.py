@@ -1,0 +1,183 @@
+"""The search draws and accepts categories as published, and each attempt stands alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from exfractal.categories import _POINTS, DOMAIN, SCHEMA, Candidate, accepts, draw, sample, thresholds, unpack
+from exfractal.params import Params
+from primitives.fields import InputError
+from primitives.streams import CATEGORY, Stream, domain
+from tests import misfit
+
+PARAMS = Params()
+SEED = 0
+N_ATTEMPTS = 600
+
+
+def published_variances(first: int, candidates: list[Candidate], n_points: int) -> npt.NDArray[np.float64]:
+    """Return the least variance of the attractors of attempts `first`, `first` + 1...: (candidates,); NaN if it diverges.
+
+    All points are played, for all candidates abreast, with NumPy's determinants and no early exit.
+    """
+    n_maps = max(len(candidate.maps) for candidate in candidates)
+    maps = np.zeros((len(candidates), n_maps, 12))
+    choices = np.empty((len(candidates), n_points), dtype=np.int64)
+    for c, (numbers, _) in enumerate(candidates):
+        maps[c, : len(numbers)] = numbers
+        shares = np.abs(np.linalg.det(numbers[:, :9].reshape(-1, 3, 3)))
+        words = Stream(SEED, domain(DOMAIN, CATEGORY), 0, first + c).words(_POINTS, n_points)
+        choices[c] = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], words / 2.0**32, side="right")
+    each = np.arange(len(candidates))
+    point, points = np.zeros((len(candidates), 3)), np.empty((n_points, len(candidates), 3))
+    for step in range(n_points):
+        chosen = maps[each, choices[:, step]]
+        point = (chosen[:, :9].reshape(-1, 3, 3) @ point[:, :, None])[:, :, 0] + chosen[:, 9:]
+        points[step] = point
+    low, high = points.min(axis=(0, 2))[:, None], points.max(axis=(0, 2))[:, None]
+    points = 2.0 * (points - low) / (high - low) - 1.0
+    points -= points.mean(axis=0)
+    variances: npt.NDArray[np.float64] = points.var(axis=0).min(axis=1)
+    return variances
+
+
+def test_a_candidate_is_accepted_as_published_and_giving_up_a_divergent_one_early_changes_nothing() -> None:
+    candidates = [draw(PARAMS, SEED, attempt) for attempt in range(N_ATTEMPTS)]
+    verdicts = np.array([accepts(PARAMS, SEED, k, candidate) for k, candidate in enumerate(candidates)])
+    with np.errstate(all="ignore"):
+        chunks = (published_variances(k, candidates[k : k + 100], PARAMS.points) for k in range(0, N_ATTEMPTS, 100))
+        least = np.concatenate(list(chunks))
+    certain = ~(np.abs(least - PARAMS.variance_threshold) < 1e-9)
+    assert np.array_equal(verdicts[certain], (least > PARAMS.variance_threshold)[certain])
+    n_diverging, n_flat, n_accepted = np.isnan(least).sum(), (least < PARAMS.variance_threshold).sum(), verdicts.sum()
+    assert min(n_diverging, n_flat, n_accepted) >= 5, "this test needs candidates of every sort"
+
+
+def test_a_higher_threshold_and_fewer_points_are_heeded() -> None:
+    attempts = range(300)
+
+    def accepted(params: Params) -> set[int]:
+        return set(sample(params, SEED, attempts).column("attempt").to_pylist())
+
+    assert accepted(Params(variance_threshold=0.15)) < accepted(PARAMS) < accepted(Params(variance_threshold=0.0))
+    assert accepted(Params(points=100)) != accepted(PARAMS)
+
+
+def test_a_candidate_has_a_uniform_number_of_maps_and_coefficients_uniform_between_minus_1_and_1() -> None:
+    candidates = [draw(PARAMS, SEED, attempt) for attempt in range(3000)]
+    counts = np.bincount([len(candidate.maps) for candidate in candidates], minlength=8)
+    assert counts[:2].sum() == 0
+    assert len(counts) == 8
+    assert abs(misfit(counts[2:], [1.0] * 6)) < 4
+    for column in np.concatenate([candidate.maps for candidate in candidates]).T:
+        assert abs(misfit(np.histogram(column, bins=40, range=(-1, 1))[0], [1.0] * 40)) < 4
+    first_two = np.array([[len(candidate.maps), *candidate.maps[:2].ravel()] for candidate in candidates])
+    assert first_two.shape == (3000, 1 + 2 * 12)
+    assert np.abs(np.corrcoef(first_two.T) - np.eye(25)).max() < 0.08  # independent of each other
+
+
+@pytest.mark.parametrize("attempt", range(20))
+def test_a_map_has_the_probability_of_its_share_of_the_determinants(attempt: int) -> None:
+    maps, probability = draw(PARAMS, SEED, attempt)
+    shares = np.abs(np.linalg.det(maps[:, :9].reshape(-1, 3, 3)))
+    assert np.abs(probability - shares / shares.sum()).max() < 1e-14
+
+
+def test_the_range_of_maps_is_heeded() -> None:
+    assert {len(draw(Params(maps=(3, 3)), SEED, attempt).maps) for attempt in range(50)} == {3}
+    assert {len(draw(Params(maps=(15, 16)), SEED, attempt).maps) for attempt in range(50)} == {15, 16}
+
+
+def test_the_search_does_not_depend_on_how_its_attempts_are_cut() -> None:
+    whole = sample(PARAMS, SEED, range(400))
+    parts = pa.concat_tables([sample(PARAMS, SEED, range(k, k + 100)) for k in range(0, 400, 100)])
+    assert whole.schema == SCHEMA
+    assert whole.num_rows > 2
+    assert whole.column("category").to_pylist() == list(range(whole.num_rows))
+    assert whole.drop_columns("category").equals(parts.drop_columns("category"))
+
+
+def test_another_seed_finds_other_categories() -> None:
+    found = [sample(PARAMS, seed, range(300)).column("maps").to_pylist() for seed in (0, 1, 2**64 - 1)]
+    assert all(found)
+    assert len({str(maps) for maps in found}) == 3
+
+
+def test_no_category_among_some_attempts_is_an_empty_table() -> None:
+    assert sample(PARAMS, SEED, range(0)).equals(SCHEMA.empty_table())
+    assert sample(Params(variance_threshold=1.0), SEED, range(3)).equals(SCHEMA.empty_table())
+
+
+def test_unpacking_gives_the_same_numbers_and_the_cumulative_probabilities() -> None:
+    table = sample(PARAMS, SEED, range(300))
+    systems = unpack(PARAMS, table)
+    assert len(systems) == table.num_rows > 2
+    for row, system in zip(table.to_pylist(), systems, strict=True):
+        assert system.maps.tolist() == row["maps"]
+        assert system.thresholds.dtype == np.uint32
+        cumulative = np.cumsum(row["probability"])[:-1] * 2.0**32
+        assert np.abs(system.thresholds - cumulative).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [
+        ([0.25, 0.5, 0.25], [2**30, 3 * 2**30]),
+        ([0.0, 1.0], [0]),
+        ([1.0, 0.0], [2**32 - 1]),
+        ([0.5, 0.5005, 0.0], [2**31, 2**32 - 1]),
+    ],
+)
+def test_thresholds_stay_in_32_bits(probability: list[float], expected: list[int]) -> None:
+    assert thresholds(probability).tolist() == expected
+
+
+GOOD = [0.1] * 12
+
+
+@pytest.mark.parametrize(
+    ("maps", "probability", "told"),
+    [
+        (None, [0.5, 0.5], "`maps` has 0 maps; it must have 2..256"),
+        ([GOOD, GOOD], None, "`probability` (=None) must have one finite number for each of 2 maps"),
+        ([], [], "`maps` has 0 maps; it must have 2..256"),
+        ([GOOD], [1.0], "`maps` has 1 maps; it must have 2..256"),
+        ([GOOD, GOOD], [1.0], "`probability` (=[1.0]) must have one finite number for each of 2 maps"),
+        ([GOOD, GOOD[:11]], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, GOOD + [0.1]], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, None], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, [float("nan")] * 12], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, [float("inf")] * 12], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, [None] * 12], [0.5, 0.5], "12 finite numbers for each map"),
+        ([GOOD, GOOD], [0.5, 0.6], "must sum to 1 within 0.001"),
+        ([GOOD, GOOD], [1.5, -0.5], "must sum to 1 within 0.001"),
+        (
+            [GOOD, GOOD],
+            [0.5, float("nan")],
+            "`probability` (=[0.5, nan]) must have one finite number for each of 2 maps",
+        ),
+        ([GOOD, GOOD], [1.0, None], "`probability` (=[1.0, None]) must have one finite number for each of 2 maps"),
+        pytest.param([GOOD] * 257, [1 / 257] * 257, "`maps` has 257 maps; it must have 2..256", id="257 maps"),
+        pytest.param([GOOD] * 300, [1 / 300] * 300, "`maps` has 300 maps; it must have 2..256", id="300 maps"),
+    ],
+)
+def test_a_bad_row_is_refused_in_one_line_that_names_the_category(maps: Any, probability: Any, told: str) -> None:
+    rows = [{"category": 0, "maps": [GOOD, GOOD], "probability": [0.5, 0.5]}]
+    rows += [{"category": 1, "maps": maps, "probability": probability}]
+    with pytest.raises(InputError) as refusal:
+        unpack(PARAMS, pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert str(refusal.value).startswith("category 1: ")
+    assert told in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_as_many_maps_as_a_byte_numbers_are_taken() -> None:
+    rows = [{"category": 0, "maps": [GOOD] * 256, "probability": [1 / 256] * 256}]
+    (system,) = unpack(PARAMS, pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert system.maps.shape == (256, 12)
+    assert system.thresholds.tolist() == [k * 2**24 for k in range(1, 256)]

@@ -1,0 +1,133 @@
+"""Lines are Bresenham's and PIL's, clipped; polygons are closed and drawn in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from primitives.kernels import draw_polygons
+from tests import line_pixels, paint
+
+WIDTH, HEIGHT = 23, 17
+INSIDE = st.tuples(st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1))
+NEAR = st.tuples(st.integers(-WIDTH, 2 * WIDTH), st.integers(-HEIGHT, 2 * HEIGHT))
+FAR = st.tuples(st.integers(-3000, 3000), st.integers(-3000, 3000))
+
+Segment = tuple[int, int, int, int]
+Polygons = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> Segment:
+    """Return x, y, x_end, y_end of a general, horizontal, vertical or diagonal line or of a single point."""
+    x, y = draw(INSIDE | NEAR | FAR)
+    x_end, y_end = draw(INSIDE | NEAR | FAR)
+    n = draw(st.integers(-60, 60))
+    ends = [(x_end, y_end), (x_end, y_end), (x, y_end), (x_end, y), (x + n, y + n), (x + n, y - n), (x, y)]
+    return (x, y, *draw(st.sampled_from(ends)))
+
+
+@st.composite
+def polygons(draw: st.DrawFn) -> Polygons:
+    """Return vertices_px, greys and kept of a few polygons, partly outside the image."""
+    shape = draw(st.integers(1, 4)), draw(st.integers(3, 6))
+    n_edges = shape[0] * shape[1]
+    corners = draw(st.lists(NEAR, min_size=n_edges, max_size=n_edges))
+    greys = draw(st.lists(st.integers(0, 254), min_size=shape[0], max_size=shape[0], unique=True))
+    kept = draw(st.lists(st.booleans(), min_size=n_edges, max_size=n_edges))
+    return (
+        np.array(corners, dtype=np.int32).reshape(*shape, 2),
+        np.array(greys, dtype=np.uint8),
+        np.array(kept, dtype=np.bool_).reshape(shape),
+    )
+
+
+def draw_line(segment: Segment, grey: int, image: npt.NDArray[np.uint8]) -> None:
+    """Draw one line: a polygon of two vertices, of which only the first edge is kept."""
+    vertices = np.array(segment, dtype=np.int32).reshape(1, 2, 2)
+    draw_polygons(vertices, np.array([grey], dtype=np.uint8), np.array([[True, False]]), image)
+
+
+def drawn(segment: Segment, grey: int = 9) -> npt.NDArray[np.uint8]:
+    """Return a black image with one line."""
+    image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    draw_line(segment, grey, image)
+    return image
+
+
+@settings(deadline=None, max_examples=500)
+@given(segments(), st.integers(1, 255))
+def test_a_line_is_the_part_inside_the_image_of_the_unclipped_one(segment: Segment, grey: int) -> None:
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    paint(line_pixels(*segment), grey, expected)
+    assert np.array_equal(drawn(segment, grey), expected)
+
+
+@settings(deadline=None, max_examples=500)
+@given(segments())
+def test_a_line_is_the_one_that_pil_draws(segment: Segment) -> None:
+    """They agree everywhere: inside, across the border, far outside; PIL too rounds a half away from the line's start."""
+    picture = Image.new("L", (WIDTH, HEIGHT))
+    ImageDraw.Draw(picture).line(segment, fill=9)
+    assert np.array_equal(drawn(segment), np.asarray(picture))
+
+
+@settings(deadline=None)
+@given(INSIDE, INSIDE)
+def test_a_line_holds_both_its_ends_and_one_pixel_per_step(start: tuple[int, int], end: tuple[int, int]) -> None:
+    image = drawn((*start, *end))
+    assert image[start[1], start[0]] == image[end[1], end[0]] == 9
+    assert np.count_nonzero(image) == max(abs(start[0] - end[0]), abs(start[1] - end[1])) + 1
+
+
+def test_a_line_leaves_what_lies_around_the_image_alone() -> None:
+    memory = np.zeros((3 * HEIGHT, WIDTH), dtype=np.uint8)
+    image = memory[HEIGHT : 2 * HEIGHT]
+    for segment in (
+        (-5, -5, 40, 40),
+        (-9, 8, 40, 8),
+        (11, -9, 11, 40),
+        (40, -3, -9, 20),
+        (0, 0, 22, 16),
+        (22, 16, 0, 1),
+    ):
+        draw_line(segment, 9, image)
+    assert image.any()
+    image[:] = 0
+    assert not memory.any()
+
+
+@settings(deadline=None, max_examples=300)
+@given(polygons())
+def test_polygons_are_their_kept_edges_each_drawn_over_those_before(stack: Polygons) -> None:
+    vertices, greys, kept = stack
+    expected = np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)
+    for polygon, grey, keeps in zip(vertices.tolist(), greys.tolist(), kept.tolist(), strict=True):
+        for start, end, keep in zip(polygon, polygon[1:] + polygon[:1], keeps, strict=True):
+            if keep:
+                paint(line_pixels(*start, *end), grey, expected)
+    image = np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)
+    draw_polygons(vertices, greys, kept, image)
+    assert np.array_equal(image, expected)
+
+
+def test_a_polygon_is_closed_and_an_edge_left_out_starts_at_its_vertex() -> None:
+    square = np.array([[[2, 2], [8, 2], [8, 8], [2, 8]]], dtype=np.int32)
+    sides = (np.s_[2, 3:8], np.s_[3:8, 8], np.s_[8, 3:8], np.s_[3:8, 2])
+    for left_out in (None, 0, 1, 2, 3):
+        kept = np.array([[side != left_out for side in range(4)]])
+        image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        draw_polygons(square, np.array([7], dtype=np.uint8), kept, image)
+        assert [set(image[side].tolist()) for side in sides] == [{7} if keep else {0} for keep in kept[0]]
+
+
+def test_a_later_polygon_overwrites_an_earlier_one() -> None:
+    squares = np.array([[[2, 2], [8, 2], [8, 8], [2, 8]], [[5, 0], [12, 0], [12, 12], [5, 12]]], dtype=np.int32)
+    for order in ((0, 1), (1, 0)):
+        image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+        greys = np.array([7, 9], dtype=np.uint8)
+        draw_polygons(squares[list(order)], greys, np.ones((2, 4), dtype=np.bool_), image)
+        assert image[2, 5] == image[8, 5] == 9
