@@ -11,12 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
+_SHOWN = 200
+"""Characters of a value that a message shows."""
+
 
 class InputError(ValueError):
     """Bad input, told in one line: what, its value, the rule and, where it helps, the next step."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+def shown(value: object) -> str:
+    """Return a value as it stands in a message: its repr, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class Rule(Protocol):
@@ -36,10 +48,10 @@ class Integer:
     def check(self, name: str, value: object) -> int:
         """See Rule."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise InputError(f"`{name}` (={value!r}) must be a whole number in {self}")
+            raise InputError(f"`{name}` (={shown(value)}) must be a whole number in {self}")
         number = int(value)
         if not self.low <= number <= self.high:
-            raise InputError(f"`{name}` (={number}) must be in {self}")
+            raise InputError(f"`{name}` (={shown(number)}) must be in {self}")
         return number
 
     def __str__(self) -> str:
@@ -56,10 +68,14 @@ class Number:
     def check(self, name: str, value: object) -> float:
         """See Rule."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise InputError(f"`{name}` (={value!r}) must be a number in {self}")
-        if not self.low <= value <= self.high:  # type: ignore[operator]  # numbers.Real declares no order with float
-            raise InputError(f"`{name}` (={value}) must be in {self}")
-        return float(value)
+            raise InputError(f"`{name}` (={shown(value)}) must be a number in {self}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not self.low <= number <= self.high:
+            raise InputError(f"`{name}` (={shown(value)}) must be in {self}")
+        return number
 
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}"
@@ -77,7 +93,7 @@ class Choice:
             for option in self.options:
                 if value == option:
                     return option
-        raise InputError(f"`{name}` (={value!r}) must be one of {', '.join(map(str, self.options))}")
+        raise InputError(f"`{name}` (={shown(value)}) must be one of {', '.join(map(str, self.options))}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ class Interval:
     def check(self, name: str, value: object) -> tuple[float, float]:
         """See Rule."""
         if not isinstance(value, list | tuple) or len(value) != 2:
-            raise InputError(f"`{name}` (={value!r}) must be a pair [lowest, highest] in {self.ends}")
+            raise InputError(f"`{name}` (={shown(value)}) must be a pair [lowest, highest] in {self.ends}")
         low, high = (self.ends.check(name, end) for end in value)
         if low > high:
             raise InputError(f"`{name}` (={[low, high]}) must have its lowest end first")
@@ -106,10 +122,10 @@ class Subset:
         """See Rule."""
         rule = f"must be a list of one or more of {', '.join(self.options)}, each once"
         if not isinstance(value, list | tuple) or not value or len({str(item) for item in value}) != len(value):
-            raise InputError(f"`{name}` (={value!r}) {rule}")
+            raise InputError(f"`{name}` (={shown(value)}) {rule}")
         for item in value:
             if item not in self.options:
-                raise InputError(f"`{name}` (={value!r}) {rule}; {item!r} is not")
+                raise InputError(f"`{name}` (={shown(value)}) {rule}; {shown(item)} is not")
         return tuple(option for option in self.options if option in value)
 
 
@@ -123,7 +139,7 @@ class Text:
     def check(self, name: str, value: object) -> str:
         """See Rule."""
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
-            raise InputError(f"`{name}` (={value!r}) must be {self.meaning}")
+            raise InputError(f"`{name}` (={shown(value)}) must be {self.meaning}")
         return value
 
 
@@ -154,13 +170,13 @@ def from_mapping(cls: type[T], mapping: object, path: str = "") -> T:
     """Build the dataclass `cls` from a mapping; unknown and missing keys are InputErrors that name the key."""
     where = path.rstrip(".") or "the spec"
     if not isinstance(mapping, Mapping):
-        raise InputError(f"`{where}` (={mapping!r}) must be a mapping of keys to values")
+        raise InputError(f"`{where}` (={shown(mapping)}) must be a mapping of keys to values")
     fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
     for key in mapping:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(fields)}"
-            raise InputError(f"`{path}{key}` (={mapping[key]!r}) is not a key of {where}; {hint}")
+            raise InputError(f"`{path}{key}` (={shown(mapping[key])}) is not a key of {where}; {hint}")
     for name, field in fields.items():
         if name not in mapping and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"`{path}{name}` is missing from {where}; add it")

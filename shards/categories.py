@@ -123,7 +123,7 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
     try:
         table = table.slice(0, spec.categories).select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"`{source}` does not fit {spec.family}'s columns: {' '.join(str(error).split())}") from None
+        raise InputError(f"`{source}` does not fit {spec.family}'s columns: {error}") from None
     if table.column("category").to_pylist() != list(range(spec.categories)):
         raise InputError(f"`{source}`: `category` must count 0, 1, 2, ... without gaps")
     try:
@@ -139,8 +139,8 @@ def read_table(spec: Spec, path: Path) -> pa.Table:
         table = pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None
-    except pa.ArrowException as error:
-        raise InputError(f"`{path}` is not a Parquet file that can be read: {' '.join(str(error).split())}") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"`{path}` is not a Parquet file that can be read: {error}") from None
     return check_table(spec, table, str(path))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,32 +18,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from primitives.fields import InputError, from_mapping
+from primitives.fields import Checked, Choice, InputError, Integer, Text, from_mapping, ruled
 from shards.categories import read_table, table_sha256
 from shards.plan import Shard
-from shards.spec import BAKED, FORMAT, Spec, difference, parse_spec, read_yaml, spec_hash
+from shards.spec import BAKED, FORMAT, SPLITS, Spec, difference, parse_spec, read_yaml, spec_hash
 from shards.version import VERSION
 
 _HOST = socket.gethostname()
+_FOLDERS = ("samples", "receipts")
+_HIDDEN = re.compile(r"\..*\.tmp")
 
 SPEC, CATEGORIES, INDEX, INFO, CARD = "spec.yaml", "categories.parquet", "shards.parquet", "_info.json", "README.md"
 
 
+_SHA256 = Text("[0-9a-f]{64}", "64 hexadecimal digits")
+_MD5 = Text("[0-9a-f]{32}", "32 hexadecimal digits")
+_NAME = Text(r"[a-z]+-\d{6,}\.tar", "a tar's name")
+_COUNT = Integer(0, 2**63 - 1)
+
+
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(Checked):
     """What a finished shard is; its file's presence means done.
 
     spec : the dataset's hash. sha256, md5, bytes : of the tar. samples_sha256 : of its samples/*.parquet.
     """
 
-    shard: str
-    split: str
-    samples: int
-    bytes: int
-    sha256: str
-    md5: str
-    samples_sha256: str
-    spec: str
+    shard: str = ruled(_NAME)
+    split: str = ruled(Choice(tuple(SPLITS)))
+    samples: int = ruled(_COUNT)
+    bytes: int = ruled(_COUNT)
+    sha256: str = ruled(_SHA256)
+    md5: str = ruled(_MD5)
+    samples_sha256: str = ruled(_SHA256)
+    spec: str = ruled(_SHA256)
 
     def to_json(self) -> str:
         """Return the file's content."""
@@ -72,7 +81,9 @@ def published(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             hidden.unlink()
         raise
@@ -145,7 +156,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove what killed processes of this host left half written."""
-        for folder in (self.path, self.path / "samples", self.path / "receipts"):
+        for folder in (self.path, *(self.path / name for name in _FOLDERS)):
             for hidden in folder.glob(f".*.{_HOST}-*.tmp"):
                 pid = hidden.name.rsplit("-", 1)[1].removesuffix(".tmp")
                 if pid.isdecimal() and not _is_alive(int(pid)):
@@ -189,15 +200,15 @@ def open_directory(path: Path) -> Directory:
 
 
 def _refuse_foreign(path: Path) -> None:
+    """Refuse a directory without spec.yaml that holds more than a bake which was cut off at its start leaves."""
     if path.exists() and not path.is_dir():
         raise InputError(f"`--out` (={path}) is a file; name a new or empty directory")
-    strangers = (
-        sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
-    )
-    if strangers and strangers != [CATEGORIES]:
-        raise InputError(
-            f"`--out` (={path}) holds other files ({strangers[0]}) and no {SPEC}; name a new or empty directory"
-        )
+    for entry in sorted(path.iterdir()) if path.is_dir() else []:
+        begun = entry.name == CATEGORIES or (entry.name in _FOLDERS and not any(entry.iterdir()))
+        if not begun and not _HIDDEN.fullmatch(entry.name):
+            raise InputError(
+                f"`--out` (={path}) holds other files ({entry.name}) and no {SPEC}; name a new or empty directory"
+            )
 
 
 def refuse_other(path: Path, spec: Spec, categories_sha256: str | None = None) -> Directory | None:
@@ -221,9 +232,21 @@ def refuse_other(path: Path, spec: Spec, categories_sha256: str | None = None) -
 
 
 def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
-    """Make a directory ready to bake into: its folders, its categories, its spec."""
+    """Make a directory ready to bake into: its folders, its categories, its spec.
+
+    Raises
+    ------
+    InputError
+        Another categories.parquet stands there; it is left alone.
+    """
     directory = Directory(path, spec, table_sha256(table))
-    for folder in (path, path / "samples", path / "receipts"):
+    if (path / CATEGORIES).exists() and table_sha256(
+        read_table(spec, path / CATEGORIES)
+    ) != directory.categories_sha256:
+        raise InputError(
+            f"`{path / CATEGORIES}` is not the table of this spec; move it away, or bake it with --categories-from elsewhere"
+        )
+    for folder in (path, *(path / name for name in _FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
     write_table(path / CATEGORIES, table)
     write(path / SPEC, directory.spec_yaml())

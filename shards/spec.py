@@ -152,7 +152,7 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds, loaded safely; InputError says where it is broken."""
     try:
         return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"`{path}` is not YAML: {' '.join(str(error).split())}") from None
 
 

@@ -123,13 +123,13 @@ def verify_shard(directory: Directory, shard: Shard) -> tuple[int, list[str]]:
         try:
             found = _tar_problems(directory.spec, shard, content)
             problems += [f"{tar.name}: {problem}" for problem, _ in zip(found, range(_AT_MOST), strict=False)]
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
             problems.append(f"{tar.name}: is not a tar that can be read: {error}")
     content = _read(samples, receipt.samples_sha256, None, problems)
     if content is not None:
         try:
             problem = _samples_problem(directory.spec, shard, content)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             problem = f"is not a Parquet file that can be read: {' '.join(str(error).split())}"
         if problem:
             problems.append(f"samples/{samples.name}: {problem}")
