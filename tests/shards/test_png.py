@@ -1,0 +1,132 @@
+"""PNG files: real readers see the image, the format's checksums hold, and the bytes depend on the image alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from shards.png import encode, head
+
+Image = npt.NDArray[np.uint8]
+SIDE = st.integers(1, 70)
+DEPTHS = (1, 8)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Image:
+    """Any size; flat, random or sparse; also views that are not contiguous."""
+    shape = draw(st.tuples(SIDE, SIDE))
+    image = draw(arrays(np.uint8, shape, elements=st.integers(0, 255), fill=st.sampled_from([0, 1, 254, 255])))
+    if draw(st.booleans()):
+        noise = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 256, shape, dtype=np.uint8)
+        image = np.where(image == image[0, 0], noise, image)
+    return draw(st.sampled_from([image, image.T, image[::-1, ::-1]]))
+
+
+def seen(image: Image, bit_depth: int) -> Image:
+    """What a reader must see."""
+    return image if bit_depth == 8 else np.where(image == 0, 0, 255).astype(np.uint8)
+
+
+def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
+    """A PNG file's chunks, every checksum checked."""
+    assert file.startswith(b"\x89PNG\r\n\x1a\n")
+    found, at = [], 8
+    while at < len(file):
+        (length,) = struct.unpack_from(">I", file, at)
+        kind, data = file[at + 4 : at + 8], file[at + 8 : at + 8 + length]
+        assert struct.unpack_from(">I", file, at + 8 + length)[0] == zlib.crc32(kind + data)
+        found.append((kind, data))
+        at += 12 + length
+    assert at == len(file)
+    return found
+
+
+@settings(deadline=None, max_examples=200)
+@given(image=images(), bit_depth=st.sampled_from(DEPTHS))
+def test_pil_and_opencv_see_the_image(image: Image, bit_depth: int) -> None:
+    file = encode(image, bit_depth)
+    with PIL.Image.open(io.BytesIO(file)) as opened:
+        assert opened.mode == {1: "1", 8: "L"}[bit_depth]
+        by_pil = np.asarray(opened.convert("L"))
+    by_opencv = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(by_pil, seen(image, bit_depth))
+    np.testing.assert_array_equal(by_opencv, seen(image, bit_depth))
+
+
+@settings(deadline=None)
+@given(image=images(), bit_depth=st.sampled_from(DEPTHS))
+def test_the_file_is_three_chunks_around_one_whole_zlib_stream_of_unfiltered_rows(image: Image, bit_depth: int) -> None:
+    file = encode(image, bit_depth)
+    (first, header), (second, data), last = chunks(file)
+    assert (first, second, last) == (b"IHDR", b"IDAT", (b"IEND", b""))
+    height, width = image.shape
+    assert header == struct.pack(">IIBBBBB", width, height, bit_depth, 0, 0, 0, 0)
+    assert file.startswith(head(width, height, bit_depth))
+    stream = zlib.decompressobj()
+    rows = stream.decompress(data)
+    assert stream.eof
+    assert not stream.unused_data
+    assert struct.unpack(">I", data[-4:])[0] == zlib.adler32(rows)
+    packed = np.packbits(image, axis=1) if bit_depth == 1 else image
+    assert rows == b"".join(b"\0" + row.tobytes() for row in packed)
+
+
+def test_encoding_leaves_the_image_alone() -> None:
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    before = image.copy()
+    encode(image, 1)
+    np.testing.assert_array_equal(image, before)
+
+
+def digests(n_small: int, n_large: int) -> list[str]:
+    """Short hashes of files of noise that begins again further down, the kind on which ISA-L alone is not repeatable."""
+    rng = np.random.default_rng(0)
+    found = []
+    for k in range(n_small + n_large):
+        side = 20 + k % 12 if k < n_small else 150
+        image = rng.integers(0, 256, (side, side), dtype=np.uint8)
+        image[-side // 4 :] = image[: side - side * 3 // 4]
+        file = encode(image, 8)
+        assert k < n_small or len(file) > 16 * 1024
+        found.append(hashlib.md5(file).hexdigest()[:8])
+    return found
+
+
+@pytest.fixture(scope="module")
+def our_digests() -> list[str]:
+    return digests(6000, 300)
+
+
+@pytest.mark.parametrize("process", range(6))
+def test_the_bytes_are_the_same_in_every_process(process: int, our_digests: list[str]) -> None:
+    code = (
+        "import sys; junk = bytearray(int(sys.argv[1]));"
+        "from tests.shards.test_png import digests; print(*digests(6000, 300))"
+    )
+    rng = random.Random(process)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(rng.randrange(1, 10_000_000))],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "MOVES_THE_STACK": "x" * rng.randrange(100_000)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == our_digests
