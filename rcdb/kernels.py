@@ -33,7 +33,7 @@ def perlin(u, gradients):
 
     The published period, 1024, is a multiple of the table's 256, so that the table's own period is all there is.
     """
-    cell = math.floor(u)
+    cell = np.int32(u)
     x = u - cell
     left, right = gradients[cell & 255] * x, gradients[(cell + 1) & 255] * (x - 1.0)
     return 0.4 * (left + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (right - left))
