@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -33,6 +35,17 @@ SPLIT = click.option(
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _ending(suffix: str) -> Callable[[click.Context, click.Parameter, Path | None], Path | None]:
+    """Refuse a file's name that does not say what will be in it, such as that of another file."""
+
+    def check(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None and path.suffix != suffix:
+            raise click.BadParameter(f"{str(path)!r} must end in {suffix}", context, parameter)
+        return path
+
+    return check
 
 
 def _example(command: str) -> str:
@@ -67,7 +80,9 @@ def presets(name: str | None) -> None:
 
 @fdsl.command(epilog=_example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
 @click.argument("spec", required=False)
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The Parquet file to write.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), callback=_ending(".parquet"), help="The Parquet file to write."
+)
 @click.option("--categories", type=int, help="How many, instead of the spec's.")
 @click.option("--seed", type=int, help="Instead of the spec's.")
 @click.option(
@@ -91,7 +106,9 @@ def sample(
     from shards.directory import write_table
 
     if (spec is None) == (from_csv is None) or (out is None and to_csv is None):
-        raise click.UsageError("give SPEC or --from-csv, and -o or --to-csv; `fdsl sample -h` shows an example")
+        raise click.UsageError("give either SPEC or --from-csv, and -o or --to-csv or both")
+    if from_csv is not None and (categories, seed) != (None, None):
+        raise click.UsageError("--categories and --seed go with SPEC, not with --from-csv")
     if spec is None:
         table, found = import_csv("exfractal", from_csv), f"read from {from_csv}"
     else:
@@ -125,19 +142,29 @@ def plan(spec: str, workers: int | None) -> None:
     cost = estimate(loaded)
     click.echo(f"{loaded.name}: {loaded.family}, {loaded.categories:,} categories, {loaded.size_px} px")
     for split, n_images in cost.images.items():
-        click.echo(f"{split:11}{n_images:12,} images in {_count(cost.shards[split], 'shard')}")
+        if n_images:
+            click.echo(f"{split:11}{n_images:12,} images in {_count(cost.shards[split], 'shard')}")
     click.echo(f"bytes      {cost.n_bytes:12,} about ({cost.n_bytes / sum(cost.images.values()):,.0f} an image)")
     click.echo(
-        f"time       {duration(cost.core_seconds / n_workers):>12} about, with {n_workers} workers like one core here"
+        f"time       {duration(cost.core_seconds / n_workers):>12} about, with"
+        f" {_count(n_workers, 'worker')} as fast as one idle core here"
     )
-    click.echo(f"accepted   {cost.acceptance:12.2%} of category candidates, about")
+    if cost.acceptance < 1:
+        click.echo(f"accepted   {cost.acceptance:12.2%} of category candidates, about")
     if warning := few_shards_warning(loaded.categories, cost.shards["train"]):
         click.echo(f"warning: {warning}", err=True)
 
 
 @fdsl.command(epilog=_example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
 @SPEC
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The PNG file to write.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    callback=_ending(".png"),
+    help="The PNG file to write.",
+)
 @click.option(
     "--categories", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: the first categories."
 )
@@ -178,13 +205,14 @@ def bake(
     """
     from shards.bake import bake
     from shards.categories import read_table
+    from shards.directory import table_beside
     from shards.spec import load_spec
 
     loaded = load_spec(spec)
-    table = None if categories_from is None else read_table(loaded, categories_from)
+    table = table_beside(spec) if categories_from is None else read_table(loaded, categories_from)
     done = bake(loaded, out, table=table, workers=workers, split=split, window=window, show=True)
     if done.shards_found:
-        click.echo(f"{out}: {_count(done.shards_found, 'shard')} there already")
+        click.echo(f"{out}: {_count(done.shards_found, 'shard')} there already, by their receipts")
     if done.shards:
         click.echo(
             f"{out}: baked {_count(done.images, 'image')} in {_count(done.shards, 'shard')}, {done.rate:,.0f} images/s"
@@ -195,7 +223,7 @@ def bake(
             " the same command without --shards and --split does it"
         )
     else:
-        click.echo(f"the dataset is complete; next: fdsl verify {out}")
+        click.echo(f"the dataset is complete; next: fdsl verify {shlex.quote(str(out))}")
 
 
 @fdsl.command(epilog=_example("fdsl verify data/quickstart-rcdb"))
@@ -241,22 +269,29 @@ def _fail(message: str, status: int) -> NoReturn:
 _GO_ON = "the shards that are whole stay, and the same command goes on"
 
 
+def _stopped(how: str) -> str:
+    return f"{how}; {_GO_ON if 'bake' in sys.argv[1:2] else 'nothing was written'}"
+
+
 def main() -> None:
     """Run `fdsl`: exit 0 done, 1 failed, 2 wrong usage, 130 on Ctrl-C, 143 on SIGTERM; errors are one line."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         fdsl(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "fdsl"
-        _fail(f"{error.format_message().rstrip('.')}; see `{command} -h`", 2)
+        _fail(f"{error.format_message().rstrip('.?')}; see `{command} -h`", 2)
     except click.ClickException as error:
         _fail(error.format_message(), 1)
     except InputError as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
-        _fail(f"interrupted; {_GO_ON}", 130)
+        _fail(_stopped("interrupted"), 130)
     except Terminated as stop:
-        _fail(f"terminated; {_GO_ON}", int(str(stop.code)))
+        _fail(_stopped("terminated"), int(str(stop.code)))
     except ChildProcessError as error:
         _fail(f"{error}; {_GO_ON}", 1)
     except OSError as error:

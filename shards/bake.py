@@ -15,9 +15,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from primitives.fields import Integer
 from primitives.streams import Stream, domain
 from shards.categories import check_table, sample_categories, table_sha256
-from shards.directory import Directory, Receipt, create_directory, published, read_categories, refuse_other, write
+from shards.directory import (
+    CATEGORIES,
+    Directory,
+    Receipt,
+    create_directory,
+    published,
+    read_categories,
+    refuse_other,
+    restore_categories,
+    write,
+)
 from shards.index import write_index
 from shards.plan import Shard, plan_shards, samples_of, select_shards
 from shards.png import encode
@@ -49,7 +60,15 @@ def stream_of(spec: Spec, category: int, instance: int) -> Stream:
 
 
 def render(spec: Spec, table: pa.Table, category: int, instance: int) -> npt.NDArray[np.uint8]:
-    """Return one image of a dataset, uint8 (size, size) grey; validation's instances are numbered after train's."""
+    """Return one image of a dataset, uint8 (size, size) grey; validation's instances are numbered after train's.
+
+    Raises
+    ------
+    InputError
+        The table has no such category, or the spec no such instance.
+    """
+    Integer(0, len(table) - 1).check("category", category)
+    Integer(0, spec.instances.train + spec.instances.validation - 1).check("instance", instance)
     row = spec.rules.unpack(spec.parameters, table.slice(category, 1))[0]
     return spec.rules.render(spec.parameters, spec.size_px, row, stream_of(spec, category, instance))[0]
 
@@ -111,11 +130,15 @@ def prepare(spec: Spec, out: Path, table: pa.Table | None, workers: int | None, 
     """Return the directory of a dataset, made if it is new, with its categories given, or sampled if None."""
     table = None if table is None else check_table(spec, table, "the categories table")
     there = refuse_other(out, spec, table and table_sha256(table))
-    if there is not None:
+    if there is not None and (out / CATEGORIES).exists():
         read_categories(there)
         return there
     out.mkdir(parents=True, exist_ok=True)
-    return create_directory(out, spec, sample_categories(spec, workers, show).table if table is None else table)
+    table = sample_categories(spec, workers, show).table if table is None else table
+    if there is None:
+        return create_directory(out, spec, table)
+    restore_categories(there, table)
+    return there
 
 
 def bake(
@@ -152,9 +175,9 @@ def bake(
     missing = [shard for shard in chosen if not directory.is_done(shard)]
     n_workers = min(count_workers(workers), max(1, len(missing)))
     spec.rules.warm()
-    n_images = sum(shard.samples for shard in missing)
+    n_images, n_chosen = (sum(shard.samples for shard in shards) for shards in (missing, chosen))
     try:
-        with Progress(n_images, "images", spec.name, show) as progress:
+        with Progress(n_chosen, "images", spec.name, show, found=n_chosen - n_images) as progress:
             tasks = ((directory, shard) for shard in missing)
             with in_parallel(bake_shard, tasks, n_workers) as receipts:
                 for receipt in receipts:

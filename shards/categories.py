@@ -22,7 +22,7 @@ _CHUNK = 256
 _BATCH = 1024
 """Rows that stand in memory as Python objects at a time."""
 
-_PATIENCE = 1_000_000
+_PATIENCE = 200_000
 """Candidates that are tried for one category, on average, before the search is given up."""
 
 _FAMILY = b"fdsl.family"
@@ -74,7 +74,8 @@ def sample_categories(spec: Spec, workers: int | None = 1, show: bool = False) -
         while n_found < wanted:
             if n_tried >= _PATIENCE * (n_found + 1):
                 raise InputError(
-                    f"`params` accept {n_found} of {n_tried:,} candidates, too few for {wanted:,} `categories`; widen them"
+                    f"`params` accept {n_found} of {n_tried:,} candidates, too few for {wanted:,} `categories`: ease them"
+                    " (exfractal's `variance_threshold`)"
                 )
             chunks = _next_chunks(wanted - n_found, n_found, n_tried, n_workers)
             tasks = ((spec.family, spec.parameters, spec.seed, attempts) for attempts in chunks)
@@ -91,7 +92,7 @@ def sample_categories(spec: Spec, workers: int | None = 1, show: bool = False) -
 
 def _next_chunks(n_missing: int, n_found: int, n_tried: int, workers: int) -> list[range]:
     """Return the attempts to make next: about as many as the acceptance so far says are needed."""
-    n_attempts = n_missing * n_tried * 21 // (20 * n_found) if n_found else max(n_missing, 16 * n_tried)
+    n_attempts = n_missing * n_tried * 21 // (20 * n_found) if n_found else max(n_missing, 4 * n_tried)
     n_chunks = max(workers, -(-n_attempts // _CHUNK))
     return [range(n_tried + k * _CHUNK, n_tried + (k + 1) * _CHUNK) for k in range(n_chunks)]
 

@@ -74,6 +74,9 @@ def published(path: Path) -> Iterator[BinaryIO]:
 
     Until then it is a hidden file beside it, named after the host and the process that writes it.
     """
+    if path.is_dir():
+        raise InputError(f"`{path}` is a directory; name a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         with hidden.open("wb") as file:
@@ -82,7 +85,7 @@ def published(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         hidden.replace(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(hidden)):
             error.filename = str(path)
         with contextlib.suppress(OSError):
             hidden.unlink()
@@ -258,5 +261,23 @@ def read_categories(directory: Directory) -> Any:
     path = directory.path / CATEGORIES
     table = read_table(directory.spec, path)
     if table_sha256(table) != directory.categories_sha256:
-        raise InputError(f"`{path}` was edited: it is not the table that {SPEC} names; restore it or bake elsewhere")
+        raise InputError(
+            f"`{path}` is not the table that {SPEC} names: it was edited; remove it, and `fdsl bake` makes it again"
+        )
     return table
+
+
+def restore_categories(directory: Directory, table: pa.Table) -> None:
+    """Write a directory's categories table again; InputError if this is not the one that its spec.yaml names."""
+    path = directory.path / CATEGORIES
+    if table_sha256(table) != directory.categories_sha256:
+        raise InputError(f"`{path}` is missing, and was not sampled from the spec: give it with --categories-from")
+    write_table(path, table)
+
+
+def table_beside(source: str | Path) -> pa.Table | None:
+    """Return the categories that a baked directory's own spec.yaml goes with; None for any other spec."""
+    path = Path(source)
+    if path.name != SPEC or not path.is_file() or BAKED not in (read_yaml(path) or {}):
+        return None
+    return read_categories(open_directory(path.parent))

@@ -83,8 +83,9 @@ configs:
 # {name}
 
 {images:,} images of {categories:,} categories, rendered from formulas: {family} at {size} x {size} px, {depth}-bit grey PNG.
-The label is the category, 0..{last}. Made by `fdsl bake` (fdsl {version}) from the `spec.yaml` in this directory, whose
-hash is `{hash}`; every image can be made again from it, bit for bit.
+The label is the category, 0..{last}. Made by `fdsl bake` (fdsl {version}) from the `spec.yaml` and the
+`categories.parquet` in this directory, whose hash is `{hash}`;
+every image can be made again from them, bit for bit.
 
 | split | images | per category | shards | images a shard | bytes |
 |---|---|---|---|---|---|
@@ -97,10 +98,22 @@ SHA-256 of each shard. Check the directory with `fdsl verify`.
 Stock loaders give whole shards to GPUs and workers, so GPUs x workers should divide the number of train shards and must
 not exceed it: some data is silently left out otherwise.
 
+In this directory, with `pip install webdataset pillow`, with `pip install datasets pillow`, and with timm's train.py:
+
 ```python
 import webdataset
 dataset = webdataset.WebDataset("{tars}", shardshuffle=False).decode("pil").to_tuple("png", "cls")
 image, label = next(iter(dataset))
+```
+
+```python
+import datasets
+sample = datasets.load_dataset(".")["train"][0]
+image, label = sample["png"].convert("RGB"), sample["cls"]
+```
+
+```sh
+python train.py --dataset wds/{name} --data-dir . --num-classes {categories} --model deit_tiny_patch16_224
 ```
 
 The method: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022.

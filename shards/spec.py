@@ -148,10 +148,24 @@ def presets() -> dict[str, str]:
     return texts
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, but for a key that stands twice: it would silently win."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; ConstructorError if a key stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for k, key in enumerate(keys):
+            if key in keys[:k]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key `{key}` stands twice", problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds, loaded safely; InputError says where it is broken."""
     try:
-        return yaml.safe_load(path.read_text())
+        return _Loader(path.read_text()).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"`{path}` is not YAML: {' '.join(str(error).split())}") from None
 

@@ -89,11 +89,13 @@ def _abandon(results: Generator[object, None, None]) -> None:
 class Progress:
     """On standard error, a bar if it is a terminal, else a plain line every few seconds; nothing unless `show`."""
 
-    def __init__(self, total: int, unit: str, label: str, show: bool) -> None:
+    def __init__(self, total: int, unit: str, label: str, show: bool, found: int = 0) -> None:
+        self._found = found
         self._total, self._unit, self._label, self._lines = total, unit, label, show and not sys.stderr.isatty()
         self._done, self._start = 0, time.monotonic()
         self._spoke = self._start
-        self._bar = tqdm(total=total, unit=f" {unit}", desc=label) if show and total and not self._lines else None
+        bar = show and total > found and not self._lines
+        self._bar = tqdm(total=total, initial=found, unit=f" {unit}", desc=label) if bar else None
 
     def __enter__(self) -> Progress:
         return self
@@ -115,10 +117,9 @@ class Progress:
             self._bar.update(n)
         elif self._lines and now - self._spoke >= _LINES_EVERY_S:
             self._spoke = now
-            left = f", {duration((self._total - self._done) / self.rate)} left" if self._done else ""
-            line = (
-                f"{self._label}: {self._done:,} of {self._total:,} {self._unit}, {self.rate:,.0f} {self._unit}/s{left}"
-            )
+            done = self._found + self._done
+            left = f", {duration((self._total - done) / self.rate)} left" if self._done else ""
+            line = f"{self._label}: {done:,} of {self._total:,} {self._unit}, {self.rate:,.0f} {self._unit}/s{left}"
             print(line, file=sys.stderr, flush=True)
 
 
