@@ -1,0 +1,89 @@
+"""Measure the speed of the toolkit against the published procedure, and whether it is what it must be.
+
+    .venv/bin/python benchmarks/bench.py            # all: about a minute on one core; `make bench` runs this
+    .venv/bin/python benchmarks/bench.py rcdb       # one of exfractal, rcdb, search
+
+Prints a table for each and writes benchmarks/results/all.json, or exfractal.json and so on. Exits with 1 if a target is
+missed or the two sides turn out not to do the same work. README.md says what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import machine
+from families import FamilyResult, measure_family
+from report import family_lines, search_lines
+from search import SearchResult, measure_search
+
+Result = FamilyResult | SearchResult
+
+TARGETS = {"exfractal": 60.0, "rcdb": 25.0, "search": 60.0}
+"""The ratio to the published procedure that each must reach: per image, per image, per candidate."""
+
+RESULTS = Path(__file__).parent / "results"
+_SHARED_MEMORY = Path("/dev/shm")
+_DIGITS = 3
+
+
+def tar_folder() -> tuple[Path, str]:
+    """Return where both sides write their tars, and what to call it."""
+    if _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK):
+        return _SHARED_MEMORY, "tmpfs (/dev/shm)"
+    return Path(tempfile.gettempdir()), "the temporary folder, for /dev/shm is not there"
+
+
+def measure(name: str) -> Result:
+    """Measure one of TARGETS."""
+    if name == "search":
+        return measure_search(TARGETS[name])
+    with tempfile.TemporaryDirectory(prefix="fdsl-bench-", dir=tar_folder()[0]) as folder:
+        return measure_family(name, TARGETS[name], Path(folder))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, _DIGITS + 3) if isinstance(value, float) else value
+
+
+def write_results(name: str, results: dict[str, Result], path: Path) -> None:
+    """Write what was measured, and on what machine, as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = {each: _rounded(asdict(result)) for each, result in results.items()}
+    content = {"measured": name, "machine": machine.describe(), "tars": tar_folder()[1], "results": found}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", nargs="?", default="all", choices=[*TARGETS, "all"])
+    name = parser.parse_args(arguments).what
+    here = machine.describe()
+    print(
+        f"{here['cpu']}, {here['cores']} cores, {here['platform']}, Python {here['python']}; tars on {tar_folder()[1]}"
+    )
+    print("CPU time of one process, medians of rounds in which both sides take turns", flush=True)
+    results: dict[str, Result] = {}
+    for each in TARGETS if name == "all" else (name,):
+        result = results[each] = measure(each)
+        lines = family_lines(result) if isinstance(result, FamilyResult) else search_lines(result)
+        print("", *lines, sep="\n", flush=True)
+    path = RESULTS / f"{name}.json"
+    write_results(name, results, path)
+    failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
+    print(f"\nwritten to {path}; " + (f"FAIL: {', '.join(failed)}" if failed else "all targets met"))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

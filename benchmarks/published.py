@@ -1,0 +1,186 @@
+"""The published procedure, written plainly in Python: what our speed is compared with.
+
+It draws what our own families draw, one image or one candidate at a time, by the steps of the authors' code: a Python loop
+over the points, with NumPy's random numbers, the cumulative probabilities tried in turn and the coefficients looked up by
+name; NumPy's minimum and maximum, Python's `sum` for the centroid; a Python loop over contours and vertices, with one
+PIL line for each edge; PIL's RGB image and default PNG; tarfile. None of their code is in here.
+
+Where the two differ, this is the faster one, so that the ratios are on the low side:
+
+- They write each cloud to a .ply file and draw it with OpenGL, in software where there is no display (5 to 6 ms an image).
+  Here NumPy projects the points and sets the pixels.
+- They read the parameters and the weights from CSV files again for each image. Here both are in memory.
+- They turn centred points into lists and back. They play on when a system has overflowed; here the game stops.
+- They call a C extension for the noise of one vertex. Python alone would be slower, so here one NumPy expression gives the
+  noise of a contour, at the cost of theirs or less. They compute the sines again for each contour; here they are a table.
+- They write a PNG to the disk, to be packed later. Here it goes straight into a tar, which is neither flushed nor hashed.
+
+A tuned Python loop over the points is faster still: this is what was published, not the best that Python can do.
+
+Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code;
+Perlin, "Improving noise", SIGGRAPH 2002.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+import tarfile
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from exfractal import Drawn as Fractal
+from rcdb import Drawn as Contours
+from rcdb.kernels import PERMUTATION
+
+Floats = npt.NDArray[np.float64]
+System = tuple[list[dict[str, float]], list[float]]
+"""The maps, each with its coefficients a..l by their names, and the maps' probabilities."""
+
+N_POINTS = 10_000
+_CHECK_EVERY = 100
+_NAMES = "abcdefghijkl"
+_VARIANCE_THRESHOLD = 0.05
+
+_CAMERA_DISTANCE = 4.0
+_FOCAL_LENGTH = 1.0 / math.tan(math.radians(45.0) / 2.0)
+
+_GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
+
+
+def system_of(maps: list[list[float]], probability: list[float]) -> System:
+    """Return a category in the form that `play` takes; `maps` has the 12 coefficients a..l of each map."""
+    return [dict(zip(_NAMES, coefficients, strict=True)) for coefficients in maps], probability
+
+
+def play(system: System, rng: np.random.Generator) -> Floats | None:
+    """Return the 10,000 points of the chaos game from the origin: float64 (3, points); None if they overflow."""
+    maps, probability = system
+    cumulative = list(accumulate(probability[:-1] + [1.0]))
+    randoms = rng.random(N_POINTS)
+    xs: list[float] = []
+    ys: list[float] = []
+    zs: list[float] = []
+    x = y = z = 0.0
+    for start in range(0, N_POINTS, _CHECK_EVERY):
+        for i in range(start, start + _CHECK_EVERY):
+            for k in range(len(cumulative)):
+                if randoms[i] <= cumulative[k]:
+                    break
+            m = maps[k]
+            x, y, z = (
+                m["a"] * x + m["b"] * y + m["c"] * z + m["j"],
+                m["d"] * x + m["e"] * y + m["f"] * z + m["k"],
+                m["g"] * x + m["h"] * y + m["i"] * z + m["l"],
+            )
+            xs.append(x)
+            ys.append(y)
+            zs.append(z)
+        if not math.isfinite(x + y + z):
+            return None
+    return np.array((xs, ys, zs))
+
+
+def normalise(points: Floats) -> Floats:
+    """Return points in [-1, 1] over all three axes, then centred; both float64 (3, points)."""
+    low, high = points.min(), points.max()
+    points = 2.0 * (points - low) / (high - low) - 1.0
+    return np.array([axis - sum(axis) / N_POINTS for axis in points])
+
+
+def rotation(fractal: Fractal) -> Floats:
+    """Return the matrix of an image's viewpoint: float64 (3, 3), from the unit quaternion that was drawn."""
+    w, x, y, z = fractal.qw, fractal.qx, fractal.qy, fractal.qz
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def plot(points: Floats, size_px: int) -> Image.Image:
+    """Return white points on black, RGB, seen in perspective from 4 units along +z; `points` is float64 (3, points)."""
+    half = size_px / 2.0
+    pixels_per_unit = half * _FOCAL_LENGTH / (_CAMERA_DISTANCE - points[2])
+    column = np.floor(half + points[0] * pixels_per_unit).astype(np.int64)
+    row = np.floor(half - points[1] * pixels_per_unit).astype(np.int64)
+    inside = (column >= 0) & (column < size_px) & (row >= 0) & (row < size_px)
+    pixels = np.zeros((size_px, size_px, 3), dtype=np.uint8)
+    pixels[row[inside], column[inside]] = 255
+    return Image.fromarray(pixels)
+
+
+def fractal_image(system: System, fractal: Fractal, size_px: int, rng: np.random.Generator) -> Image.Image | None:
+    """Return one image of ExFractalDB, with its own weight, points and view; None if its system diverges."""
+    maps, probability = system
+    if fractal.coefficient >= 0:
+        name = _NAMES[fractal.coefficient]
+        maps = [{**coefficients, name: fractal.factor * coefficients[name]} for coefficients in maps]
+    points = play((maps, probability), rng)
+    if points is None:
+        return None
+    return plot(np.einsum("ij,jk->ik", rotation(fractal), normalise(points)), size_px)
+
+
+def draw_candidate(rng: np.random.Generator) -> System:
+    """Draw a random system: 2..7 maps, coefficients in (-1, 1), probabilities in the ratio of the determinants."""
+    maps = rng.uniform(-1.0, 1.0, (rng.integers(2, 8), 12))
+    determinants = np.array([abs(np.linalg.det(coefficients[:9].reshape(3, 3))) for coefficients in maps])
+    return system_of(maps.tolist(), (determinants / determinants.sum()).tolist())
+
+
+def is_category(system: System, rng: np.random.Generator) -> bool:
+    """Return whether a candidate's attractor stays finite and its variance along each axis exceeds 0.05."""
+    points = play(system, rng)
+    if points is None:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool((normalise(points).var(axis=1) > _VARIANCE_THRESHOLD).all())
+
+
+def noise(u: Floats) -> Floats:
+    """Return 1-D Perlin noise at `u`, both float64 (n,): one octave; the period, 1024, is one of the table's, 256."""
+    cell = np.floor(u).astype(np.int64)
+    x = u - cell
+    left, right = _GRADIENTS[cell & 255] * x, _GRADIENTS[(cell + 1) & 255] * (x - 1.0)
+    smooth: Floats = 0.4 * (left + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (right - left))
+    return smooth
+
+
+def contours_image(contours: Contours, size_px: int, rng: random.Random) -> Image.Image:
+    """Return one image of RCDB, RGB: closed polygons around one centre on white, each grown from the last."""
+    n, perlin, gap = contours.vertices, contours.perlin, contours.gap
+    centre_x, centre_y = contours.centre_x, contours.centre_y
+    cosines = [math.cos(2.0 * math.pi * v / n) for v in range(n)]
+    sines = [math.sin(2.0 * math.pi * v / n) for v in range(n)]
+    xs = [contours.radius * contours.aspect_x * cosine for cosine in cosines]
+    ys = [contours.radius * contours.aspect_y * sine for sine in sines]
+    image = Image.new("RGB", (size_px, size_px), (255, 255, 255))
+    line = ImageDraw.Draw(image).line
+    for _ in range(contours.contours):
+        grey = min(rng.randint(0, 256), 255)
+        noises = noise(np.array([rng.uniform(0.0, 10_000.0) for _ in range(2 * n)])).tolist()
+        for v in range(n):
+            xs[v] -= cosines[v] * (2.0 * perlin * noises[v] - perlin - gap)
+            ys[v] -= sines[v] * (2.0 * perlin * noises[n + v] - perlin - gap)
+        for v in range(n):
+            w = v + 1 if v + 1 < n else 0
+            edge = (xs[v] + centre_x, ys[v] + centre_y, xs[w] + centre_x, ys[w] + centre_y)
+            line(edge, fill=(grey, grey, grey), width=1)
+    return image
+
+
+def add(tar: tarfile.TarFile, key: str, image: Image.Image, category: int) -> None:
+    """Add an image as PIL's default PNG, and its label, to a tar."""
+    file = io.BytesIO()
+    image.save(file, format="png")
+    for ending, payload in (("png", file.getvalue()), ("cls", str(category).encode())):
+        member = tarfile.TarInfo(f"{key}.{ending}")
+        member.size = len(payload)
+        tar.addfile(member, io.BytesIO(payload))

@@ -1,0 +1,69 @@
+"""The results for people: a table per family, and one line for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from families import FamilyResult
+from measures import Agreement, Ratio
+from search import SearchResult
+
+_NAMES = {"exfractal": "ExFractalDB", "rcdb": "RCDB"}
+
+
+def _row(label: str, us: float, note: str = "") -> str:
+    return f"  {label:<44}{us:>12,.1f}  {note}".rstrip()
+
+
+def _share(us: float, whole_us: float) -> str:
+    return f"{us / whole_us:5.0%}"
+
+
+def _ratio(what: str, ratio: Ratio) -> str:
+    verdict = "pass" if ratio.is_met else "FAIL"
+    return (
+        f"  {what:<44}{ratio.median:>11,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f} in the rounds)"
+        f"  target >= {ratio.target:g}x: {verdict}"
+    )
+
+
+def _agreement(agreement: Agreement) -> str:
+    verdict = "pass" if agreement.is_same else "FAIL"
+    return (
+        f"  same work: {agreement.quantity}: ours {agreement.ours:.5f}, published {agreement.published:.5f},"
+        f" {agreement.standard_errors:+.1f} standard errors: {verdict}"
+    )
+
+
+def family_lines(result: FamilyResult) -> Iterator[str]:
+    """Yield the lines of a family's table."""
+    whole_us = result.shard_us
+    yield f"{_NAMES[result.family]}, {result.size_px} px: {result.categories} categories x {result.rounds} images"
+    yield f"  {'stage':<44}{'us/image':>12}  share"
+    for stage, us in result.stages_us.items():
+        yield _row(stage, us, _share(us, whole_us))
+    yield _row("whole shard", whole_us, f"{1:5.0%}  {1e6 / whole_us:,.0f} images/s per core")
+    yield _row("published procedure", result.published_us, f"       {1e6 / result.published_us:,.0f} images/s per core")
+    yield _ratio("published procedure / whole shard", result.ratio)
+    if result.t1_us is not None:
+        yield _row(
+            "T1: plainest chaos game, 10,000 points", result.t1_us, f"whole shard = {whole_us / result.t1_us:.2f} T1"
+        )
+    yield _row("E: rows deflated, ISA-L level 1", result.e_us, f"whole shard = {whole_us / result.e_us:.2f} E")
+    yield f"  {'PNG':<44}{'bytes/image':>12}"
+    for encoder, n_bytes in result.bytes.items():
+        yield f"  {encoder:<44}{n_bytes:>12,.0f}"
+    yield _agreement(result.agreement)
+
+
+def search_lines(result: SearchResult) -> Iterator[str]:
+    """Yield the lines of the search's table."""
+    yield f"ExFractalDB, search: {result.candidates:,} candidates; and the whole search for {result.categories} categories"
+    yield f"  {'':<44}{'us':>12}"
+    yield _row("per candidate", result.candidate_us)
+    yield _row("per candidate, published search", result.published_candidate_us)
+    yield _ratio("published / ours, per candidate", result.ratio)
+    yield _row("per accepted category", result.category_us, f"acceptance {result.acceptance:.2%}")
+    yield _row("per accepted category, published search", result.published_category_us)
+    yield f"  {'published / ours, per accepted category':<44}{result.category_ratio:>11,.1f}x"
+    yield _agreement(result.agreement)
