@@ -1,7 +1,5 @@
 """The arithmetic of radial contours: arrays and numbers in, vertices out."""
 
-import math
-
 import numpy as np
 from numba import njit
 
@@ -52,8 +50,8 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     perlin_px, gap_px : float64, px of a 512 px canvas
     centre_px : float64 (2,); x and y, px of a 512 px canvas
     scale : float64; image px per px of a 512 px canvas
-    vertices_px : int32 (contours, vertices, 2), written; the pixels that the vertices fall in: floors, where PIL, which
-        the published code draws with, truncates; they differ only left of and above the canvas
+    vertices_px : int32 (contours, vertices, 2), written; the vertices' coordinates without their fractions, as PIL, which the
+        published code draws with, takes them: truncated, not floored
     """
     n_contours, n_vertices, _ = words.shape
     position = np.empty((n_vertices, 2))
@@ -66,4 +64,4 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
                 u = (words[contour, v, axis] + 0.5) * (10_000.0 * 2.0**-32)
                 noise = 2.0 * perlin_px * perlin(u, gradients) - perlin_px
                 position[v, axis] -= directions[v, axis] * (noise - gap_px)
-                vertices_px[contour, v, axis] = math.floor((position[v, axis] + centre_px[axis]) * scale)
+                vertices_px[contour, v, axis] = np.int32((position[v, axis] + centre_px[axis]) * scale)

@@ -48,7 +48,7 @@ def plain_contours(
                 u = (int(words[contour, v, axis]) + 0.5) * (10_000.0 * 2.0**-32)
                 noise = 2.0 * perlin_px * perlin(u, GRADIENTS) - perlin_px
                 position[v][axis] -= towards[v][axis] * (noise - gap_px)
-        pixels.append([[math.floor((p + c) * scale) for p, c in zip(at, centre_px, strict=True)] for at in position])
+        pixels.append([[int((p + c) * scale) for p, c in zip(at, centre_px, strict=True)] for at in position])
     return pixels
 
 
