@@ -19,7 +19,7 @@ help:
 
 $(BIN)/fdsl: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'make: PYTHON (=$(PYTHON)) must be Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'make: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'make: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
 	@echo 'installing into .venv'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .

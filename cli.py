@@ -104,19 +104,23 @@ def sample(
     """
     from shards.categories import export_csv, import_csv
     from shards.directory import write_table
+    from shards.families import published_csv
+    from shards.spec import load_spec
 
     if (spec is None) == (from_csv is None) or (out is None and to_csv is None):
         raise click.UsageError("give either SPEC or --from-csv, and -o or --to-csv or both")
     if from_csv is not None and (categories, seed) != (None, None):
         raise click.UsageError("--categories and --seed go with SPEC, not with --from-csv")
+    if to_csv is not None and spec is not None:
+        published_csv(load_spec(spec).family)
     if spec is None:
         table, found = import_csv("exfractal", from_csv), f"read from {from_csv}"
     else:
         table, found = _search(spec, categories, seed, workers)
-    if to_csv is not None:
-        export_csv(table, to_csv)
     if out is not None:
         write_table(out, table)
+    if to_csv is not None:
+        export_csv(table, to_csv)
     click.echo(f"{table.num_rows:,} categories {found}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
 
 

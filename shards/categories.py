@@ -22,7 +22,7 @@ _CHUNK = 256
 _BATCH = 1024
 """Rows that stand in memory as Python objects at a time."""
 
-_PATIENCE = 200_000
+_PATIENCE = 1024 * _CHUNK
 """Candidates that are tried for one category, on average, before the search is given up."""
 
 _FAMILY = b"fdsl.family"
@@ -91,9 +91,13 @@ def sample_categories(spec: Spec, workers: int | None = 1, show: bool = False) -
 
 
 def _next_chunks(n_missing: int, n_found: int, n_tried: int, workers: int) -> list[range]:
-    """Return the attempts to make next: about as many as the acceptance so far says are needed."""
+    """Return the attempts to make next: about as many as the acceptance so far says are needed.
+
+    They end where the search would be given up if none were accepted, so that this does not depend on the workers.
+    """
     n_attempts = n_missing * n_tried * 21 // (20 * n_found) if n_found else max(n_missing, 4 * n_tried)
-    n_chunks = max(workers, -(-n_attempts // _CHUNK))
+    until_given_up = _PATIENCE * (n_found + 1) - n_tried
+    n_chunks = min(max(workers, -(-n_attempts // _CHUNK)), until_given_up // _CHUNK)
     return [range(n_tried + k * _CHUNK, n_tried + (k + 1) * _CHUNK) for k in range(n_chunks)]
 
 
@@ -117,8 +121,11 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
     if named != spec.family:
         raise InputError(f"`{source}` holds categories of {named}; the spec's family is {spec.family}")
     for field in schema:
-        if field.name not in table.column_names:
-            raise InputError(f"`{source}` has no column `{field.name}`; {spec.family} needs {', '.join(schema.names)}")
+        if table.column_names.count(field.name) != 1:
+            how = "no" if field.name not in table.column_names else "more than one"
+            raise InputError(
+                f"`{source}` has {how} column `{field.name}`; {spec.family} needs {', '.join(schema.names)}"
+            )
     if table.num_rows < spec.categories:
         raise InputError(f"`{source}` has {table.num_rows} rows; the spec needs `categories` = {spec.categories}")
     try:
@@ -137,7 +144,7 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
 def read_table(spec: Spec, path: Path) -> pa.Table:
     """Return the categories that a Parquet file holds for a spec; InputError says what is wrong with it."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, use_threads=False)
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None
     except (pa.ArrowException, OSError, ValueError) as error:

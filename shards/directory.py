@@ -77,7 +77,7 @@ def published(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise InputError(f"`{path}` is a directory; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
+    hidden = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.tmp")
     try:
         with hidden.open("wb") as file:
             yield file
@@ -141,8 +141,13 @@ class Directory:
             receipt = from_mapping(Receipt, json.loads(path.read_text()))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise InputError(f"`{path}` is not a receipt: {error}") from None
+        except (ValueError, RecursionError, OSError) as error:
+            raise InputError(f"`{path}` is not a receipt that can be read: {error}") from None
+        if (receipt.shard, receipt.split, receipt.samples) != (self.tar(shard).name, shard.split, shard.samples):
+            raise InputError(
+                f"`{path}` is of {receipt.samples:,} {receipt.split} samples in {receipt.shard},"
+                f" not of {shard.samples:,} {shard.split} samples in {self.tar(shard).name}"
+            )
         if receipt.spec != self.hash:
             raise InputError(f"`{path}` is the receipt of another dataset: its spec is {receipt.spec}, not {self.hash}")
         return receipt
@@ -154,14 +159,14 @@ class Directory:
             return (
                 receipt is not None and self.samples(shard).exists() and self.tar(shard).stat().st_size == receipt.bytes
             )
-        except (InputError, FileNotFoundError):
+        except (InputError, OSError):
             return False
 
     def sweep(self) -> None:
         """Remove what killed processes of this host left half written."""
         for folder in (self.path, *(self.path / name for name in _FOLDERS)):
-            for hidden in folder.glob(f".*.{_HOST}-*.tmp"):
-                pid = hidden.name.rsplit("-", 1)[1].removesuffix(".tmp")
+            for hidden in folder.glob(f".*@{_HOST}.tmp"):
+                pid = hidden.name.removesuffix(f"@{_HOST}.tmp").rsplit(".", 1)[1]
                 if pid.isdecimal() and not _is_alive(int(pid)):
                     hidden.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -54,8 +55,8 @@ def select_shards(spec: Spec, split: str, window: str | None) -> list[Shard]:
     if window is None:
         return shards
     ends = window.split(":")
-    if len(ends) != 2 or not all(end == "" or end.isdecimal() for end in ends):
-        raise InputError(f"`--shards` (={window}) must be A:B, such as 0:8 for the first eight shards")
+    if not re.fullmatch(r"\d{0,9}:\d{0,9}", window, re.ASCII):
+        raise InputError(f"`--shards` (={window[:40]}) must be A:B, such as 0:8 for the first eight shards")
     start, stop = int(ends[0] or 0), int(ends[1] or len(shards))
     if not 0 <= start < stop <= len(shards):
         raise InputError(f"`--shards` (={window}) must be A:B with A < B <= {len(shards)}, the number of shards")

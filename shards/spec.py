@@ -22,13 +22,16 @@ FORMAT = 1
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
 """The splits, in order, and the role that each has in the random streams."""
 
+_MAX_SHARDS = 999_999
+"""Their numbers have six digits."""
+
 BAKED = "baked"
 """The key of a baked directory's spec.yaml that is not the spec's own."""
 
 
 @dataclass(frozen=True)
 class Instances(Checked):
-    """Images of each category: train 1..999,999 and validation 0..999,999, together below 1,000,000."""
+    """Images of each category: train 1..999,999 and validation 0..999,999, together at most 1,000,000."""
 
     PATH: ClassVar[str] = "instances."
     train: int = ruled(Integer(1, 999_999))
@@ -89,6 +92,13 @@ class Spec(Checked):
             value = default if value is None else value
             if not isinstance(value, kind):
                 object.__setattr__(self, name, from_mapping(kind, value, f"{name}."))
+        for split in SPLITS:
+            n_samples = self.categories * self.n_instances(split)
+            if n_samples > _MAX_SHARDS * self.shards.samples:
+                raise InputError(
+                    f"`shards.samples` (={self.shards.samples}) must be at least {-(-n_samples // _MAX_SHARDS)}:"
+                    f" a split has at most {_MAX_SHARDS:,} shards"
+                )
         most = self.parameters.max_categories
         if most is not None and self.categories > most:
             raise InputError(
@@ -166,7 +176,7 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds, loaded safely; InputError says where it is broken."""
     try:
         return _Loader(path.read_text()).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"`{path}` is not YAML: {' '.join(str(error).split())}") from None
 
 

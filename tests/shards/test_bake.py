@@ -73,7 +73,7 @@ def test_a_directory_is_what_the_design_says(baked: Path) -> None:
 
 def test_a_bake_that_was_cut_off_goes_on_to_the_same_bytes(copy: Directory, baked: Path) -> None:
     out = copy.path
-    hidden = f".{socket.gethostname()}-{dead_pid()}.tmp"
+    hidden = f".{dead_pid()}@{socket.gethostname()}.tmp"
     (out / "train-000000.tar").unlink()
     (out / "samples/train-000001.parquet").unlink()
     (out / "receipts/train-000002.json").unlink()
@@ -150,7 +150,12 @@ def test_two_processes_at_once_make_the_same_bytes(spec: Spec, baked: Path, tmp_
 
 def test_a_neighbours_half_written_file_is_left_alone(copy: Directory, baked: Path) -> None:
     host = socket.gethostname()
-    theirs = {f".train-000000.tar.{host}-{os.getppid()}.tmp", f".train-000001.tar.elsewhere-{dead_pid()}.tmp"}
+    theirs = {
+        f".train-000000.tar.{os.getppid()}@{host}.tmp",
+        f".train-000001.tar.{dead_pid()}@elsewhere.tmp",
+        f".train-000002.tar.{dead_pid()}@{host}-2.tmp",
+        f".train-000003.tar.{dead_pid()}@other-{host}.tmp",
+    }
     for name in theirs:
         (copy.path / name).write_bytes(b"half")
     (copy.path / "train-000000.tar").unlink()

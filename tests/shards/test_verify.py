@@ -171,7 +171,7 @@ def test_any_flipped_bit_of_a_tar_is_found(seed: int, copy: Directory, shard: Sh
     for _ in range(25):
         damage(path, rng.randrange(len(content)), 1 << rng.randrange(8))
         found = verify_shard(copy, shard)[1]
-        assert found[0] == f"{NAME}.tar: its SHA-256 is not its receipt's: it was changed after it was baked"
+        assert found[0] == f"{NAME}.tar: its SHA-256 is not its receipt's: one of the two was changed after the bake"
         path.write_bytes(content)
     assert not verify_shard(copy, shard)[1]
 
