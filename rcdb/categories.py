@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from primitives.fields import InputError, is_finite
+from primitives.fields import InputError
 from primitives.streams import CATEGORY, Stream, below, domain
-from rcdb.params import LABELS, Params
+from rcdb.params import LABELS, Params, limits
 
 DOMAIN = 2
 _PARAMETERS = 0
@@ -117,8 +117,8 @@ def unpack(params: Params, table: pa.Table) -> Sequence[Shape]:
     Raises
     ------
     InputError
-        A parameter of the label is missing from a row, one that is not in the label stands there, or one is not a
-        number in 0..10,000 (vertices from 3, contours from 1).
+        A parameter of the label is missing from a row, one that is not in the label stands there, or one is out of the
+        limits that Params sets to its range.
     """
     shapes = []
     for row in table.to_pylist():
@@ -129,9 +129,11 @@ def unpack(params: Params, table: pa.Table) -> Sequence[Shape]:
                     f"category {row['category']}: `{name}` (={value}) does not fit the label {list(params.label)};"
                     " it must be there if it is in the label, and null if not"
                 )
-            least = {"vertices": 3, "contours": 1}.get(name, 0)
-            if value is not None and not (is_finite(value) and least <= value <= 10_000):
-                raise InputError(f"category {row['category']}: `{name}` (={value}) must be in {least}..10000")
+            if value is not None:
+                try:
+                    limits(labels_of(name)).check(name, value)
+                except InputError as error:
+                    raise InputError(f"category {row['category']}: {error}") from None
         shapes.append(shape)
     return shapes
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from primitives.fields import Checked, Integer, Interval, Number, Subset, ruled
@@ -53,3 +55,11 @@ class Params(Checked):
         return math.prod(
             high - low + 1 for name, (low, high) in ranges.items() if name in ("vertices", "contours", "radius")
         )
+
+
+@cache
+def limits(name: str) -> Integer | Number:
+    """Return what the range of a parameter must lie in, by the parameter's name."""
+    (rule,) = (field.metadata["rule"] for field in dataclasses.fields(Params) if field.name == name)
+    ends: Integer | Number = rule.ends
+    return ends

@@ -144,12 +144,12 @@ def test_another_seed_draws_other_categories() -> None:
         ({"vertices": None}, "`vertices` (=None) does not fit the label"),
         ({"radius": 5}, "`radius` (=5) does not fit the label"),
         ({"aspect_y": 1.5}, "`aspect_y` (=1.5) does not fit the label"),
-        ({"vertices": 2}, "`vertices` (=2) must be in 3..10000"),
-        ({"vertices": 10_001}, "`vertices` (=10001) must be in 3..10000"),
-        ({"contours": 0}, "`contours` (=0) must be in 1..10000"),
-        ({"perlin": -0.5}, "`perlin` (=-0.5) must be in 0..10000"),
-        ({"perlin": math.nan}, "`perlin` (=nan) must be in 0..10000"),
-        ({"gap": math.inf}, "`gap` (=inf) must be in 0..10000"),
+        ({"vertices": 2}, "`vertices` (=2) must be in 3..1000"),
+        ({"vertices": 1_001}, "`vertices` (=1001) must be in 3..1000"),
+        ({"contours": 0}, "`contours` (=0) must be in 1..1000"),
+        ({"perlin": -0.5}, "`perlin` (=-0.5) must be in 0..100"),
+        ({"perlin": math.nan}, "`perlin` (=nan) must be in 0..100"),
+        ({"gap": math.inf}, "`gap` (=inf) must be in 0..100"),
     ],
 )
 def test_a_bad_row_is_refused_in_one_line_that_names_the_category(changes: dict[str, Any], told: str) -> None:
