@@ -10,10 +10,12 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -61,6 +63,9 @@ def in_parallel(
     if workers == 1:
         yield (function(*task) for task in tasks)
         return
+    for tracker in (resource_tracker, loky_tracker):  # each unblocks Ctrl-C when it starts
+        tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, and import for a while
     results = joblib.Parallel(
         n_jobs=workers,
         return_as="generator" if ordered else "generator_unordered",
@@ -69,6 +74,7 @@ def in_parallel(
         initargs=(os.getpid(),),
     )(joblib.delayed(function)(*task) for task in tasks)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield results
     except TerminatedWorkerError:
         _abandon(results)
@@ -81,7 +87,7 @@ def in_parallel(
 def _abandon(results: Generator[object, None, None]) -> None:
     """End the workers at once, whatever they are at."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*successfully executed.*not used")
+        warnings.filterwarnings("ignore", message=".*(successfully executed|have been cancelled)")
         results.close()
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
