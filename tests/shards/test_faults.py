@@ -169,7 +169,6 @@ WORKER_DIED = f"a worker process was killed; if memory ran out, use fewer worker
     ("fault", "when", "status", "message"),
     [
         (press_ctrl_c, "imports", 130, INTERRUPTED),
-        (press_ctrl_c, "start", 130, INTERRUPTED),
         (press_ctrl_c, "later 1", 130, INTERRUPTED),
         (interrupt_parent, "first shard", 130, INTERRUPTED),
         (terminate_parent, "start", 143, TERMINATED),
