@@ -261,8 +261,10 @@ class Terminated(SystemExit):
     """SIGTERM, as an exception that lets everything clean up."""
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(128 + number)
+def _stop(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # once is enough: asking again would only disturb the cleaning up
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
 
 
 def _fail(message: str, status: int) -> NoReturn:
@@ -279,9 +281,11 @@ def _stopped(how: str) -> str:
 
 def main() -> None:
     """Run `fdsl`: exit 0 done, 1 failed, 2 wrong usage, 130 on Ctrl-C, 143 on SIGTERM; errors are one line."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _stop)
     try:
         fdsl(standalone_mode=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import joblib
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
+from joblib.externals.loky.backend.process import LokyProcess
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -24,6 +28,10 @@ from primitives.fields import Integer
 T = TypeVar("T")
 _LINES_EVERY_S = 5.0
 _WATCH_EVERY_S = 0.5
+_NOTICE_S = 10.0
+_STOPS = {signal.SIGINT, signal.SIGTERM}
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""What libraries ask how many threads to start; a worker needs one."""
 
 
 class WorkerDied(ChildProcessError):
@@ -38,6 +46,7 @@ def count_workers(workers: int | None) -> int:
 def _start_worker(parent: int) -> None:
     """Make a worker leave Ctrl-C, which a terminal sends to every process, to the parent, and not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
@@ -63,33 +72,85 @@ def in_parallel(
     if workers == 1:
         yield (function(*task) for task in tasks)
         return
-    for tracker in (resource_tracker, loky_tracker):  # each unblocks Ctrl-C when it starts
-        tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, and import for a while
-    results = joblib.Parallel(
-        n_jobs=workers,
-        return_as="generator" if ordered else "generator_unordered",
-        batch_size=1,
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )(joblib.delayed(function)(*task) for task in tasks)
+    executor: ProcessPoolExecutor | None = None
+    pending: deque[Future[T]] = deque()
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        yield results
-    except TerminatedWorkerError:
-        _abandon(results)
-        raise WorkerDied("a worker process was killed; if memory ran out, use fewer workers") from None
-    except BaseException:
-        _abandon(results)
+        with _unbroken():
+            executor = _start_workers(workers)
+        yield _results(executor, function, tasks, pending, 2 * workers, ordered)
+        for unwanted in pending:
+            unwanted.cancel()
+    except BaseException as error:
+        if executor is not None:
+            _abandon(executor, pending)
+        if isinstance(error, TerminatedWorkerError):
+            raise WorkerDied("a worker process was killed; if memory ran out, use fewer workers") from None
         raise
 
 
-def _abandon(results: Generator[object, None, None]) -> None:
-    """End the workers at once, whatever they are at."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(successfully executed|have been cancelled)")
-        results.close()
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM: an exception in the midst of an executor's calls would leave its locks locked."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _start_workers(workers: int) -> ProcessPoolExecutor:
+    for tracker in (resource_tracker, loky_tracker):  # each unblocks the signals when it starts
+        tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    environment = dict.fromkeys(_THREADS, "1")
+    executor = get_reusable_executor(workers, initializer=_start_worker, initargs=(os.getpid(),), env=environment)
+    executor.submit(os.getpid)  # the first task starts them
+    return executor
+
+
+def _results(
+    executor: ProcessPoolExecutor,
+    function: Callable[..., T],
+    tasks: Iterable[tuple[Any, ...]],
+    pending: deque[Future[T]],
+    window: int,
+    ordered: bool,
+) -> Iterator[T]:
+    """Keep `window` tasks pending and yield their results."""
+    done: SimpleQueue[Future[T]] = SimpleQueue()
+    finished: set[Future[T]] = set()
+
+    def take() -> T:
+        if not ordered:
+            future = done.get()
+            pending.remove(future)
+            return future.result()
+        while pending[0] not in finished:
+            finished.add(done.get())
+        finished.remove(pending[0])
+        return pending.popleft().result()
+
+    for task in tasks:
+        with _unbroken():
+            pending.append(executor.submit(function, *task))
+            pending[-1].add_done_callback(done.put)
+        if len(pending) == window:
+            yield take()
+    while pending:
+        yield take()
+
+
+def _abandon(executor: ProcessPoolExecutor, pending: deque[Future[T]]) -> None:
+    """End the workers at once, whatever they are at.
+
+    They are killed first, and the executor shut down when it has seen it: its own way to kill them loses its head if a
+    task was submitted a moment ago.
+    """
+    for worker in multiprocessing.active_children():
+        if isinstance(worker, LokyProcess):
+            os.kill(worker.pid, signal.SIGKILL)
+    wait(pending, timeout=_NOTICE_S)
+    executor.shutdown(wait=True, kill_workers=True)
 
 
 class Progress:

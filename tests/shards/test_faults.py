@@ -149,6 +149,12 @@ def press_ctrl_c(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGINT)
 
 
+def press_ctrl_c_again_and_again(process: subprocess.Popen[str]) -> None:
+    while process.poll() is None:
+        press_ctrl_c(process)
+        time.sleep(0.02)
+
+
 def interrupt_parent(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
@@ -169,6 +175,8 @@ WORKER_DIED = f"a worker process was killed; if memory ran out, use fewer worker
     ("fault", "when", "status", "message"),
     [
         (press_ctrl_c, "imports", 130, INTERRUPTED),
+        (press_ctrl_c, "start", 130, INTERRUPTED),
+        (press_ctrl_c_again_and_again, "later 5", 130, INTERRUPTED),
         (press_ctrl_c, "later 1", 130, INTERRUPTED),
         (interrupt_parent, "first shard", 130, INTERRUPTED),
         (terminate_parent, "start", 143, TERMINATED),
