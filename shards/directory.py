@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from shards.version import VERSION
 
 _HOST = socket.gethostname()
 _FOLDERS = ("samples", "receipts")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _HIDDEN = re.compile(r"\..*\.tmp")
 
 SPEC, CATEGORIES, INDEX, INFO, CARD = "spec.yaml", "categories.parquet", "shards.parquet", "_info.json", "README.md"
@@ -69,10 +71,11 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def published(path: Path) -> Iterator[BinaryIO]:
+def published(path: Path, new: bool = False) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, whole and on disk, only when the block ends without an exception.
 
     Until then it is a hidden file beside it, named after the host and the process that writes it.
+    With `new`, a file that stands there already is left alone, and the block ends with FileExistsError.
     """
     if path.is_dir():
         raise InputError(f"`{path}` is a directory; name a file")
@@ -83,7 +86,10 @@ def published(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        hidden.replace(path)
+        if new and _link(hidden, path):
+            hidden.unlink()
+        else:
+            hidden.replace(path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename in (None, str(hidden)):
             error.filename = str(path)
@@ -97,9 +103,22 @@ def published(path: Path) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
-def write(path: Path, content: bytes) -> None:
+def _link(hidden: Path, path: Path) -> bool:
+    """Give a file its name in one step unless one stands there; False if the file system has no links."""
+    try:
+        os.link(hidden, path)
+    except OSError as error:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def write(path: Path, content: bytes, new: bool = False) -> None:
     """Publish a file's content."""
-    with published(path) as file:
+    with published(path, new) as file:
         file.write(content)
 
 
@@ -240,12 +259,14 @@ def refuse_other(path: Path, spec: Spec, categories_sha256: str | None = None) -
 
 
 def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
-    """Make a directory ready to bake into: its folders, its categories, its spec.
+    """Make a directory ready to bake into: its folders, its spec, its categories.
+
+    Whoever writes the spec first makes the directory its own.
 
     Raises
     ------
     InputError
-        Another categories.parquet stands there; it is left alone.
+        Another categories.parquet stands there, or another process was first with another dataset. Both are left alone.
     """
     directory = Directory(path, spec, table_sha256(table))
     if (path / CATEGORIES).exists() and table_sha256(
@@ -256,8 +277,12 @@ def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
         )
     for folder in (path, *(path / name for name in _FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write(path / SPEC, directory.spec_yaml(), new=True)
+    except FileExistsError:
+        if refuse_other(path, spec, directory.categories_sha256) is None:
+            raise
     write_table(path / CATEGORIES, table)
-    write(path / SPEC, directory.spec_yaml())
     return directory
 
 

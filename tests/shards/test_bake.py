@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import importlib
 import json
@@ -25,7 +26,7 @@ import yaml
 from shards import InputError, Spec, bake, render, sample_categories, verify
 from shards.bake import stream_of
 from shards.categories import check_table, read_table, table_sha256
-from shards.directory import Directory, Receipt, open_directory, published
+from shards.directory import Directory, Receipt, create_directory, open_directory, published, write
 from shards.index import card, few_shards_warning
 from shards.plan import plan_shards
 from shards.spec import parse_spec
@@ -146,6 +147,55 @@ def test_two_processes_at_once_make_the_same_bytes(spec: Spec, baked: Path, tmp_
     said = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert snapshot(out) == snapshot(baked)
+
+
+def test_of_two_datasets_begun_in_one_directory_at_once_one_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    specs = [small_spec("exfractal", name=name) for name in ("one", "other")]
+    for spec in specs:
+        (tmp_path / f"{spec.name}.yaml").write_text(yaml.safe_dump(spec.to_mapping()))
+    running = [
+        subprocess.Popen(
+            [FDSL, "bake", tmp_path / f"{spec.name}.yaml", "-o", out, "--workers", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for spec in specs * 2
+    ]
+    said = [process.communicate(timeout=120)[0] for process in running]
+    status = [process.returncode for process in running]
+    assert sorted(status) == [0, 0, 1, 1], said
+    assert status[:2] == status[2:]
+    assert all(("holds another dataset: `name`" in line) == bool(code) for line, code in zip(said, status, strict=True))
+    bake(specs[status.index(0)], tmp_path / "alone", workers=1)
+    assert snapshot(out) == snapshot(tmp_path / "alone")
+
+
+def test_a_directory_belongs_to_the_first_spec_in_it(tmp_path: Path) -> None:
+    mine, theirs = (small_spec("exfractal", name=name) for name in ("mine", "theirs"))
+    table = sample_categories(mine).table
+    create_directory(tmp_path, theirs, table)
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="holds another dataset: `name`"):
+        create_directory(tmp_path, mine, table)
+    assert create_directory(tmp_path, theirs, table) == Directory(tmp_path, theirs, table_sha256(table))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_without_links_a_file_is_published_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    write(tmp_path / "file", b"first", new=True)
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "file", b"second", new=True)
+    assert snapshot(tmp_path).keys() == {"file"}
+    assert (tmp_path / "file").read_bytes() == b"first"
 
 
 def test_a_neighbours_half_written_file_is_left_alone(copy: Directory, baked: Path) -> None:
