@@ -141,10 +141,18 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
     return _numbered(table, spec.family)
 
 
+def read_parquet(content: bytes) -> pa.Table:
+    """Return the table in a Parquet file's bytes.
+
+    Read so, no thread is started. One that still ends while the process does can abort it.
+    """
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
 def read_table(spec: Spec, path: Path) -> pa.Table:
     """Return the categories that a Parquet file holds for a spec; InputError says what is wrong with it."""
     try:
-        table = pq.read_table(path, use_threads=False)
+        table = read_parquet(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from primitives.fields import InputError
+from shards.categories import read_parquet
 from shards.directory import CARD, INDEX, INFO, Directory, Receipt, open_directory, read_categories
 from shards.index import index_table, info, read_receipts
 from shards.plan import Shard, plan_shards, samples_of, select_shards
@@ -80,7 +80,7 @@ def _tar_problems(spec: Spec, shard: Shard, content: bytes) -> Iterator[str]:
 def _samples_problem(spec: Spec, shard: Shard, content: bytes) -> str | None:
     """Return what is wrong with the table of a shard's images, or None."""
     category, instance = samples_of(spec, shard)
-    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    table = read_parquet(content)
     for name, expected in (("category", category), ("instance", instance)):
         if name not in table.column_names or table.column(name).to_pylist() != expected.tolist():
             return f"`{name}` is not the plan's"
@@ -154,7 +154,7 @@ def _index_problems(directory: Directory) -> Iterator[str]:
 
 def _stale(directory: Directory, receipts: list[Receipt]) -> Iterator[str]:
     checks: tuple[tuple[str, Callable[[Path], Any], Any], ...] = (
-        (INDEX, lambda path: pq.read_table(path, use_threads=False), index_table(receipts)),
+        (INDEX, lambda path: read_parquet(path.read_bytes()), index_table(receipts)),
         (INFO, lambda path: json.loads(path.read_text()), info(directory, receipts)),
     )
     for name, read, expected in checks:
