@@ -14,6 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PICTURES = {
@@ -22,6 +25,9 @@ PICTURES = {
     "mvfractal.png": "mvfractaldb-1k --categories 2 --instances 12",
     "broken.png": "docs/broken.yaml --categories 2 --instances 8",
 }
+BOTH = ("both.png", ("exfractal.png", "rcdb.png"))
+"""The README's picture: two of them, one above the other."""
+
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _VARYING = re.compile(r"\b[0-9a-f]{32,}\b|\d[\d,.]{2,}")
 
@@ -61,6 +67,10 @@ def main() -> int:
                 path.write_text(new)
     for name, arguments in {} if check else PICTURES.items():
         print(run(f"fdsl preview {arguments} -o docs/{name}", ROOT), end="")
+    if not check:
+        name, parts = BOTH
+        pictures = [cv2.imread(str(ROOT / "docs" / part), cv2.IMREAD_GRAYSCALE) for part in parts]
+        cv2.imwrite(str(ROOT / "docs" / name), np.vstack(pictures))
     return 1 if stale else 0
 
 
