@@ -33,6 +33,9 @@ $(BIN)/fdsl: setup.cfg pyproject.toml
 ifdef SPEC
 dataset: $(BIN)/fdsl
 	@$(BIN)/fdsl bake '$(SPEC)' -o '$(OUT)' $(workers)
+else ifneq ($(filter command line,$(origin OUT)),)
+dataset:
+	@echo 'make: OUT (=$(OUT)) goes with SPEC: make dataset SPEC=quickstart-rcdb OUT=$(OUT)'; exit 1
 else
 dataset: $(BIN)/fdsl
 	@$(BIN)/fdsl bake quickstart-exfractal -o data/quickstart-exfractal $(workers)

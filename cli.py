@@ -15,6 +15,9 @@ import click
 from primitives.fields import InputError
 
 SPEC = click.argument("spec")
+CATEGORIES_FROM = click.option(
+    "--categories-from", type=click.Path(path_type=Path), help="A table of `fdsl sample`, instead of sampling."
+)
 OUT = click.argument("out", type=click.Path(path_type=Path))
 WORKERS = click.option(
     "--workers",
@@ -132,6 +135,14 @@ def _search(source: str, categories: int | None, seed: int | None, workers: int 
     return sampled.table, f"of {sampled.tried:,} candidates ({sampled.acceptance:.2%} accepted)"
 
 
+def _table_for(spec: Any, source: str, categories_from: Path | None) -> Any:
+    """Return the categories that are given, or that stand beside a baked spec; None if they are to be sampled."""
+    from shards.categories import read_table
+    from shards.directory import table_beside
+
+    return table_beside(source) if categories_from is None else read_table(spec, categories_from)
+
+
 @fdsl.command(epilog=_example("fdsl plan exfractaldb-21k --workers 64"))
 @SPEC
 @WORKERS
@@ -175,7 +186,8 @@ def plan(spec: str, workers: int | None) -> None:
 @click.option(
     "--instances", type=click.IntRange(1, 100), default=8, show_default=True, help="Columns: the first instances."
 )
-def preview(spec: str, out: Path, categories: int, instances: int) -> None:
+@CATEGORIES_FROM
+def preview(spec: str, out: Path, categories: int, instances: int, categories_from: Path | None) -> None:
     """Render a labelled contact sheet, rows categories and columns instances."""
     from shards.categories import sample_categories
     from shards.directory import write
@@ -183,10 +195,10 @@ def preview(spec: str, out: Path, categories: int, instances: int) -> None:
     from shards.spec import load_spec, override
 
     loaded = load_spec(spec)
+    table = _table_for(loaded, spec, categories_from)
     few = override(loaded, min(categories, loaded.categories), None)
-    sheet = contact_sheet(
-        few, sample_categories(few).table, min(instances, few.instances.train + few.instances.validation)
-    )
+    table = sample_categories(few).table if table is None else table.slice(0, few.categories)
+    sheet = contact_sheet(few, table, min(instances, few.instances.train + few.instances.validation))
     write(out, encode_sheet(sheet))
     click.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
 
@@ -194,9 +206,7 @@ def preview(spec: str, out: Path, categories: int, instances: int) -> None:
 @fdsl.command(epilog=_example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
 @SPEC
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The directory to bake into.")
-@click.option(
-    "--categories-from", type=click.Path(path_type=Path), help="A table of `fdsl sample`, instead of sampling."
-)
+@CATEGORIES_FROM
 @WORKERS
 @SHARDS
 @SPLIT
@@ -208,12 +218,10 @@ def bake(
     Several machines can share a directory by baking different --shards; whichever completes it writes the index.
     """
     from shards.bake import bake
-    from shards.categories import read_table
-    from shards.directory import table_beside
     from shards.spec import load_spec
 
     loaded = load_spec(spec)
-    table = table_beside(spec) if categories_from is None else read_table(loaded, categories_from)
+    table = _table_for(loaded, spec, categories_from)
     done = bake(loaded, out, table=table, workers=workers, split=split, window=window, show=True)
     if done.shards_found:
         click.echo(f"{out}: {_count(done.shards_found, 'shard')} there already, by their receipts")
@@ -245,7 +253,7 @@ def verify(out: Path, workers: int | None, window: str | None, split: str) -> No
     if found.problems:
         raise click.ClickException(
             f"{out}: {_count(len(found.problems), 'problem')};"
-            " remove the files that are wrong, and `fdsl bake` makes what is missing"
+            " remove what is wrong, and the command that baked it makes what is missing"
         )
     click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
 

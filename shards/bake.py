@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from primitives.fields import Integer
 from primitives.streams import Stream, domain
-from shards.categories import check_table, sample_categories, table_sha256
+from shards.categories import check_columns, check_table, sample_categories, table_sha256
 from shards.directory import (
     CATEGORIES,
     Directory,
@@ -65,10 +65,11 @@ def render(spec: Spec, table: pa.Table, category: int, instance: int) -> npt.NDA
     Raises
     ------
     InputError
-        The table has no such category, or the spec no such instance.
+        The table is another family's or has no such category, or the spec no such instance.
     """
     Integer(0, len(table) - 1).check("category", category)
     Integer(0, spec.instances.train + spec.instances.validation - 1).check("instance", instance)
+    check_columns(spec, table, "table")
     row = spec.rules.unpack(spec.parameters, table.slice(category, 1))[0]
     return spec.rules.render(spec.parameters, spec.size_px, row, stream_of(spec, category, instance))[0]
 

@@ -116,16 +116,8 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
     InputError
         Another family's table, a column missing or of another type, fewer rows than categories, a row out of range.
     """
+    check_columns(spec, table, source)
     schema = spec.rules.SCHEMA
-    named = (table.schema.metadata or {}).get(_FAMILY, spec.family.encode()).decode(errors="replace")
-    if named != spec.family:
-        raise InputError(f"`{source}` holds categories of {named}; the spec's family is {spec.family}")
-    for field in schema:
-        if table.column_names.count(field.name) != 1:
-            how = "no" if field.name not in table.column_names else "more than one"
-            raise InputError(
-                f"`{source}` has {how} column `{field.name}`; {spec.family} needs {', '.join(schema.names)}"
-            )
     if table.num_rows < spec.categories:
         raise InputError(f"`{source}` has {table.num_rows} rows; the spec needs `categories` = {spec.categories}")
     try:
@@ -139,6 +131,19 @@ def check_table(spec: Spec, table: pa.Table, source: str) -> pa.Table:
     except InputError as error:
         raise InputError(f"`{source}`: {error}") from None
     return _numbered(table, spec.family)
+
+
+def check_columns(spec: Spec, table: pa.Table, source: str) -> None:
+    """Raise InputError if a table is another family's or lacks one of its columns."""
+    named = (table.schema.metadata or {}).get(_FAMILY, spec.family.encode()).decode(errors="replace")
+    if named != spec.family:
+        raise InputError(f"`{source}` holds categories of {named}; the spec's family is {spec.family}")
+    for field in spec.rules.SCHEMA:
+        if table.column_names.count(field.name) != 1:
+            how = "no" if field.name not in table.column_names else "more than one"
+            raise InputError(
+                f"`{source}` has {how} column `{field.name}`; {spec.family} needs {', '.join(spec.rules.SCHEMA.names)}"
+            )
 
 
 def read_parquet(content: bytes) -> pa.Table:

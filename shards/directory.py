@@ -203,6 +203,8 @@ def open_directory(path: Path) -> Directory:
     InputError
         There is none, or its spec.yaml is not one that a bake wrote.
     """
+    if not path.is_dir():
+        raise InputError(f"`OUT` (={path}) is no directory; name one that `fdsl bake` has made")
     if not (path / SPEC).is_file():
         raise InputError(
             f"`OUT` (={path}) holds no {SPEC}, so it is no baked dataset; bake one with `fdsl bake SPEC -o {path}`"
@@ -289,11 +291,12 @@ def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
 def read_categories(directory: Directory) -> Any:
     """Return a directory's categories table; InputError if it is not the one that its spec.yaml names."""
     path = directory.path / CATEGORIES
+    again = "the bake's command makes it again (with --categories-from if that was given)"
+    if not path.exists():
+        raise InputError(f"`{path}` is missing; {again}")
     table = read_table(directory.spec, path)
     if table_sha256(table) != directory.categories_sha256:
-        raise InputError(
-            f"`{path}` is not the table that {SPEC} names: it was edited; remove it, and `fdsl bake` makes it again"
-        )
+        raise InputError(f"`{path}` is not the table that {SPEC} names: it was edited; remove it, and {again}")
     return table
 
 

@@ -13,7 +13,7 @@ from shards.png import encode
 from shards.spec import SPLITS, Spec
 from shards.tar import BLOCK, member
 
-_CATEGORIES, _IMAGES = 24, 96
+_CATEGORIES, _IMAGES = 96, 384
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Estimate:
 
 
 def estimate(spec: Spec) -> Estimate:
-    """Estimate a bake's bytes and time by sampling 24 categories and rendering 96 images."""
+    """Estimate a bake's bytes and time by sampling 96 categories and rendering 384 images."""
     few = dataclasses.replace(spec, categories=min(spec.categories, _CATEGORIES))
     sample_categories(dataclasses.replace(spec, categories=1))
     start = time.perf_counter()

@@ -42,6 +42,21 @@ def _deflate(rows: npt.NDArray[np.uint8]) -> bytes:
     )
 
 
+def is_whole(payload: bytes, width: int, height: int, bit_depth: int) -> bool:
+    """Return whether a file is a PNG as `encode` writes it: three chunks with right checksums, unfiltered rows in between."""
+    start = head(width, height, bit_depth)
+    data = payload[len(start) + 8 : -len(_END) - 4]
+    if payload != b"%b%b%b" % (start, _chunk(b"IDAT", data), _END):
+        return False
+    n_row = 1 + (width * bit_depth + 7) // 8
+    inflate = isal_zlib.decompressobj()
+    try:
+        rows = inflate.decompress(data, height * n_row + 1)
+    except isal_zlib.error:  # type: ignore[misc] # its stub calls the class a value
+        return False
+    return len(rows) == height * n_row and inflate.eof and not inflate.unused_data and not any(rows[::n_row])
+
+
 @lru_cache(maxsize=16)
 def head(width: int, height: int, bit_depth: int) -> bytes:
     """Return the signature and the IHDR chunk, which every such image begins with."""

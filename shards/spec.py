@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -210,7 +211,10 @@ def load_spec(source: str | Path) -> Spec:
         return parse_spec(yaml.safe_load(texts[str(source)]))
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"`SPEC` (={str(source)!r}) must be a YAML file or one of the presets: {', '.join(texts)}")
+        what = "is no file" if path.suffix in (".yaml", ".yml") else "is neither a preset nor a file"
+        near = get_close_matches(str(source), texts, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(texts)}"
+        raise InputError(f"`SPEC` (={str(source)!r}) {what}; {hint}")
     mapping = read_yaml(path)
     try:
         return parse_spec(mapping)

@@ -20,7 +20,7 @@ from shards.categories import read_parquet
 from shards.directory import CARD, INDEX, INFO, Directory, Receipt, open_directory, read_categories
 from shards.index import index_table, info, read_receipts
 from shards.plan import Shard, plan_shards, samples_of, select_shards
-from shards.png import head
+from shards.png import head, is_whole
 from shards.spec import SPLITS, Spec
 from shards.workers import Progress, count_workers, in_parallel
 
@@ -46,6 +46,8 @@ def _image_problem(spec: Spec, payload: bytes) -> str | None:
     size, depth = spec.size_px, spec.rules.BIT_DEPTH
     if not payload.startswith(head(size, size, depth)):
         return f"is not a {size} x {size} px grey PNG of {depth} bit"
+    if not is_whole(payload, size, size, depth):  # else libpng would add lines of its own
+        return "cannot be decoded"
     image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.shape != (size, size):
         return "cannot be decoded"

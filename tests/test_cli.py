@@ -15,6 +15,7 @@ import yaml
 
 import cli
 
+ROOT = Path(__file__).parent.parent
 FDSL = str(Path(sys.executable).with_name("fdsl"))
 COMMANDS = sorted(cli.fdsl.commands)
 
@@ -172,6 +173,33 @@ def test_a_baked_spec_takes_its_categories_along(small: Path) -> None:
         assert tar.read_bytes() == (small.parent / "again" / tar.name).read_bytes()
 
 
+def test_a_preview_shows_the_categories_that_are_given_or_were_baked(small: Path) -> None:
+    def sheet(*arguments: str | Path) -> bytes:
+        done = fdsl("preview", *arguments, "-o", "sheet.png", cwd=small.parent)
+        assert done.returncode == 0, done.stderr
+        return (small.parent / "sheet.png").read_bytes()
+
+    fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)
+    fdsl("bake", small, "-o", "out", "--categories-from", "other.parquet", "--workers", 1, cwd=small.parent)
+    given = sheet(small, "--categories-from", "other.parquet")
+    assert sheet("out/spec.yaml") == given
+    assert sheet(small) != given
+
+
+def test_packages_win_over_empty_folders_of_their_names(tmp_path: Path) -> None:
+    for name in ("exfractal", "rcdb", "shards", "primitives"):
+        (tmp_path / name).mkdir()
+    code = "import shards; print(shards.load_spec('rcdb-1k').family, shards.load_spec('exfractaldb-1k').family)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "rcdb exfractal\n", done.stderr
+
+
+def test_a_directory_for_two_quick_starts_is_refused() -> None:
+    done = subprocess.run(["make", "dataset", "OUT=x"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "OUT (=x) goes with SPEC" in done.stdout
+
+
 def test_a_lost_categories_table_is_made_again_or_asked_for(small: Path) -> None:
     table = small.parent / "out" / "categories.parquet"
     fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
@@ -179,6 +207,7 @@ def test_a_lost_categories_table_is_made_again_or_asked_for(small: Path) -> None
     table.write_text("damaged")
     assert "not a Parquet file" in refused("bake", small, "-o", "out", cwd=small.parent)
     table.unlink()
+    assert "is missing; the bake's command makes it again" in refused("verify", "out", cwd=small.parent)
     assert fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent).returncode == 0
     assert table.read_bytes() == whole
     fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)
@@ -217,10 +246,10 @@ def test_no_command_is_help_and_wrong_usage(small: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [("plan",), ("preview", "-o", "x.png"), ("sample", "-o", "x.parquet"), ("bake", "-o", "x")]
 )
-def test_unknown_specs_list_the_presets(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_unknown_specs_suggest_a_preset(arguments: tuple[str, ...], tmp_path: Path) -> None:
     message = refused(arguments[0], "exfractldb-1k", *arguments[1:], cwd=tmp_path)
     assert "'exfractldb-1k'" in message
-    assert "exfractaldb-1k" in message
+    assert "did you mean exfractaldb-1k?" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,4 +306,4 @@ def test_bad_category_tables_are_refused(small: Path) -> None:
 
 def test_verify_of_what_is_no_dataset(tmp_path: Path) -> None:
     assert "holds no spec.yaml" in refused("verify", tmp_path)
-    assert "holds no spec.yaml" in refused("verify", tmp_path / "nowhere")
+    assert "is no directory" in refused("verify", tmp_path / "nowhere")

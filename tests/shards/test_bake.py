@@ -172,6 +172,12 @@ def test_of_two_datasets_begun_in_one_directory_at_once_one_is_refused(tmp_path:
     assert snapshot(out) == snapshot(tmp_path / "alone")
 
 
+def test_a_table_of_the_other_family_is_not_rendered() -> None:
+    table = sample_categories(small_spec("rcdb")).table
+    with pytest.raises(InputError, match="holds categories of rcdb"):
+        render(small_spec("exfractal"), table, 0, 0)
+
+
 def test_a_directory_belongs_to_the_first_spec_in_it(tmp_path: Path) -> None:
     mine, theirs = (small_spec("exfractal", name=name) for name in ("mine", "theirs"))
     table = sample_categories(mine).table

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shards.png import encode, head
+from shards.png import encode, head, is_whole
 
 Image = npt.NDArray[np.uint8]
 SIDE = st.integers(1, 70)
@@ -86,6 +86,34 @@ def test_the_file_is_three_chunks_around_one_whole_zlib_stream_of_unfiltered_row
     assert struct.unpack(">I", data[-4:])[0] == zlib.adler32(rows)
     packed = np.packbits(image, axis=1) if bit_depth == 1 else image
     assert rows == b"".join(b"\0" + row.tobytes() for row in packed)
+
+
+@settings(deadline=None, max_examples=100)
+@given(image=images(), bit_depth=st.sampled_from(DEPTHS), data=st.data())
+def test_any_change_of_a_file_is_seen(image: Image, bit_depth: int, data: st.DataObject) -> None:
+    height, width = image.shape
+    file = bytearray(encode(image, bit_depth))
+    assert is_whole(bytes(file), width, height, bit_depth)
+    assert not is_whole(bytes(file), width + 8, height, bit_depth)
+    assert not is_whole(bytes(file[: data.draw(st.integers(0, len(file) - 1))]), width, height, bit_depth)
+    file[data.draw(st.integers(0, len(file) - 1))] ^= data.draw(st.integers(1, 255))
+    assert not is_whole(bytes(file), width, height, bit_depth)
+
+
+def resealed(rows: bytes) -> bytes:
+    """A PNG file of 16 x 16 grey pixels with right checksums around any rows."""
+    data = zlib.compress(rows)
+    checksum = struct.pack(">I", zlib.crc32(b"IDAT" + data))
+    whole = encode(np.zeros((16, 16), dtype=np.uint8), 8)
+    return whole[:33] + struct.pack(">I", len(data)) + b"IDAT" + data + checksum + whole[-12:]
+
+
+@pytest.mark.parametrize(
+    ("rows", "right"),
+    [(bytes(16 * 17), True), (bytes(16 * 17 - 1), False), (bytes(16 * 17 + 1), False), (b"\1" + bytes(271), False)],
+)
+def test_rows_of_another_length_or_filter_are_seen(rows: bytes, right: bool) -> None:
+    assert is_whole(resealed(rows), 16, 16, 8) == right
 
 
 def test_encoding_leaves_the_image_alone() -> None:

@@ -196,6 +196,12 @@ def test_a_flipped_bit_in_a_png_is_found(copy: Directory, shard: Shard) -> None:
     assert len(found) == 2
 
 
+def test_verify_speaks_of_a_damaged_png_alone(copy: Directory, shard: Shard, capfd: pytest.CaptureFixture[str]) -> None:
+    damage(copy.tar(shard), 512 + 60)
+    verify(copy.path, workers=1)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 700, 5000, -1024, -1])
 def test_a_truncated_tar_is_found(length: int, copy: Directory, shard: Shard) -> None:
     full = copy.tar(shard).stat().st_size
