@@ -120,7 +120,7 @@ def _results(
     done: SimpleQueue[Future[T]] = SimpleQueue()
     finished: set[Future[T]] = set()
 
-    def take() -> T:
+    def _take() -> T:
         if not ordered:
             future = done.get()
             pending.remove(future)
@@ -135,9 +135,9 @@ def _results(
             pending.append(executor.submit(function, *task))
             pending[-1].add_done_callback(done.put)
         if len(pending) == window:
-            yield take()
+            yield _take()
     while pending:
-        yield take()
+        yield _take()
 
 
 def _abandon(executor: ProcessPoolExecutor, pending: deque[Future[T]]) -> None:

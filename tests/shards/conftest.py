@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from shards import Spec, bake
+from shards import Spec, bake, sample_categories
 from shards.directory import Directory, open_directory
 from shards.plan import Shard, plan_shards
 from shards.spec import parse_spec
@@ -51,6 +54,12 @@ def snapshot(path: Path) -> dict[str, str]:
         str(entry.relative_to(path)): "" if entry.is_dir() else hashlib.sha256(entry.read_bytes()).hexdigest()
         for entry in path.rglob("*")
     }
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """The payload of each file in a tar."""
+    with tarfile.open(path) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
 
 
 def shards_of(directory: Directory) -> dict[str, Shard]:
@@ -107,6 +116,12 @@ def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def copy(baked: Path, tmp_path: Path) -> Directory:
     """A dataset of one's own to damage."""
     return open_directory(Path(shutil.copytree(baked, tmp_path / "copy")))
+
+
+@pytest.fixture
+def other_table(spec: Spec) -> pa.Table:
+    """Categories that the spec would not sample itself: one more than it needs, of another seed."""
+    return sample_categories(dataclasses.replace(spec, categories=6, seed=99)).table
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
 import hashlib
 import importlib
 import json
@@ -11,7 +9,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +22,14 @@ import yaml
 
 from shards import InputError, Spec, bake, render, sample_categories, verify
 from shards.bake import stream_of
-from shards.categories import check_table, read_table, table_sha256
-from shards.directory import Directory, Receipt, create_directory, open_directory, published, write
-from shards.index import card, few_shards_warning
+from shards.categories import table_sha256
+from shards.directory import Directory, open_directory
 from shards.plan import plan_shards
 from shards.spec import parse_spec
-from tests.shards.conftest import FDSL, dead_pid, shards_of, small_mapping, small_spec, snapshot
-from tests.shards.test_spec import changed, leaves, others
+from tests.shards.conftest import FDSL, dead_pid, members, shards_of, small_mapping, small_spec, snapshot
 
 BAKE = importlib.import_module("shards.bake")
 INDEX_FILES = {"README.md", "_info.json", "shards.parquet"}
-
-
-def members(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as tar:
-        return {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
 
 
 def all_members(out: Path) -> dict[str, bytes]:
@@ -178,32 +168,6 @@ def test_a_table_of_the_other_family_is_not_rendered() -> None:
         render(small_spec("exfractal"), table, 0, 0)
 
 
-def test_a_directory_belongs_to_the_first_spec_in_it(tmp_path: Path) -> None:
-    mine, theirs = (small_spec("exfractal", name=name) for name in ("mine", "theirs"))
-    table = sample_categories(mine).table
-    create_directory(tmp_path, theirs, table)
-    before = snapshot(tmp_path)
-    with pytest.raises(InputError, match="holds another dataset: `name`"):
-        create_directory(tmp_path, mine, table)
-    assert create_directory(tmp_path, theirs, table) == Directory(tmp_path, theirs, table_sha256(table))
-    assert snapshot(tmp_path) == before
-
-
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
-def test_without_links_a_file_is_published_all_the_same(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def link(source: Path, target: Path) -> None:
-        raise OSError(number, os.strerror(number), str(source), None, str(target))
-
-    monkeypatch.setattr(os, "link", link)
-    write(tmp_path / "file", b"first", new=True)
-    with pytest.raises(FileExistsError):
-        write(tmp_path / "file", b"second", new=True)
-    assert snapshot(tmp_path).keys() == {"file"}
-    assert (tmp_path / "file").read_bytes() == b"first"
-
-
 def test_a_neighbours_half_written_file_is_left_alone(copy: Directory, baked: Path) -> None:
     host = socket.gethostname()
     theirs = {
@@ -217,32 +181,6 @@ def test_a_neighbours_half_written_file_is_left_alone(copy: Directory, baked: Pa
     (copy.path / "train-000000.tar").unlink()
     bake(copy.spec, copy.path, workers=1)
     assert set(snapshot(copy.path)) == set(snapshot(baked)) | theirs
-
-
-def test_two_processes_can_write_one_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with published(tmp_path / "file") as mine:
-        mine.write(b"mi")
-        mine.flush()
-        with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(os, "getpid", lambda: 1)
-            with published(tmp_path / "file") as theirs:
-                theirs.write(b"theirs")
-        assert (tmp_path / "file").read_bytes() == b"theirs"
-        mine.write(b"ne")
-    assert (tmp_path / "file").read_bytes() == b"mine"
-    assert set(snapshot(tmp_path)) == {"file"}
-
-
-@pytest.mark.parametrize("wrote", [0, 1, 100])
-def test_nothing_is_published_on_the_way_out_of_an_exception(wrote: int, tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with published(tmp_path / "file") as file:
-            file.write(bytes(wrote))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert not snapshot(tmp_path)
 
 
 def test_a_bake_that_fails_keeps_whole_shards_alone(
@@ -362,33 +300,6 @@ def test_another_seed_gives_other_images(family: str, baked: Path, tmp_path: Pat
 # The categories
 
 
-def test_sampled_categories_do_not_depend_on_the_workers(family: str) -> None:
-    params = {"points": 200} if family == "exfractal" else {}
-    spec = small_spec(family, categories=400, params=params)
-    alone = sample_categories(spec, 1)
-    assert alone.table.num_rows == 400
-    assert alone.tried == alone.table.column("attempt")[-1].as_py() + 1 >= 400
-    for workers in (5, 2):
-        assert sample_categories(spec, workers) == alone
-
-
-def test_the_first_categories_of_more_are_those_of_fewer(spec: Spec) -> None:
-    more = sample_categories(dataclasses.replace(spec, categories=9)).table
-    assert more.slice(0, 5).equals(sample_categories(spec).table)
-
-
-def test_categories_are_all_different() -> None:
-    params = {"label": ["vertices", "contours"], "vertices": [3, 7], "contours": [1, 4]}
-    table = sample_categories(small_spec("rcdb", categories=20, params=params)).table
-    assert len({(row["vertices"], row["contours"]) for row in table.to_pylist()}) == 20
-
-
-@pytest.fixture
-def other_table(spec: Spec) -> pa.Table:
-    """Categories that the spec would not sample itself: one more than it needs, of another seed."""
-    return sample_categories(dataclasses.replace(spec, categories=6, seed=99)).table
-
-
 def test_a_table_that_is_given_is_used(spec: Spec, baked: Path, other_table: pa.Table, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bake(spec, out, table=other_table, workers=1)
@@ -414,241 +325,10 @@ def test_another_table_is_refused_on_resuming(copy: Directory, other_table: pa.T
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
-    at = table.column_names.index(name)
-    return table.set_column(at, table.schema.field(name), pa.array(values, table.schema.field(name).type))
-
-
-def bad_tables(spec: Spec) -> dict[str, tuple[pa.Table, str]]:
-    """What is wrong: a table and the words that the message must have."""
-    table = sample_categories(spec).table
-    other = "rcdb" if spec.family == "exfractal" else "exfractal"
-    others_table = sample_categories(small_spec(other)).table
-    column = {"exfractal": "probability", "rcdb": "gap"}[spec.family]
-    values = table.column(column).to_pylist()
-    nan = [float("nan")] * len(values[3]) if isinstance(values[3], list) else float("nan")
-    return {
-        "family": (others_table, f"holds categories of {other}; the spec's family is {spec.family}"),
-        "family_unnamed": (others_table.replace_schema_metadata(None), "has no column `"),
-        "column": (table.drop_columns([column]), f"has no column `{column}`; {spec.family} needs category, attempt"),
-        "rows": (table.slice(0, 4), "has 4 rows; the spec needs `categories` = 5"),
-        "type": (
-            table.set_column(table.column_names.index(column), column, pa.array(list("abcde"))),
-            f"does not fit {spec.family}'s columns",
-        ),
-        "gap": (with_column(table, "category", [0, 1, 3, 4, 5]), "`category` must count 0, 1, 2, ... without gaps"),
-        "nan": (with_column(table, column, [*values[:3], nan, values[4]]), f"category 3: `{column}` (="),
-        "null": (with_column(table, column, [*values[:2], None, *values[3:]]), "category 2: `"),
-    }
-
-
-@pytest.mark.parametrize("which", ["family", "family_unnamed", "column", "rows", "type", "gap", "nan", "null"])
-def test_a_table_that_does_not_fit_is_refused_before_anything_is_made(which: str, spec: Spec, tmp_path: Path) -> None:
-    table, words = bad_tables(spec)[which]
-    file = tmp_path / "table.parquet"
-    pq.write_table(table, file)
-    with pytest.raises(InputError) as from_python:
-        bake(spec, tmp_path / "out", table=table, workers=1)
-    with pytest.raises(InputError) as from_file:
-        read_table(spec, file)
-    assert str(from_python.value).startswith("`the categories table`")
-    assert str(from_file.value).startswith(f"`{file}`")
-    for error in (from_python, from_file):
-        assert words in str(error.value)
-        assert len(str(error.value).splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"category,attempt\n0,0\n", bytes(range(256))])
-def test_a_table_that_is_no_parquet_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "table.parquet"
-    file.write_bytes(content)
-    with pytest.raises(InputError, match="is not a Parquet file that can be read") as error:
-        read_table(small_spec("rcdb"), file)
-    assert str(file) in str(error.value)
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_a_table_that_is_not_there_is_refused_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; make it with `fdsl sample"):
-        read_table(small_spec("rcdb"), tmp_path / "none.parquet")
-
-
-def test_a_table_from_elsewhere_is_taken_by_its_columns(spec: Spec) -> None:
-    table = sample_categories(spec).table
-    elsewhere = table.select(table.column_names[::-1]).append_column("note", pa.array(["x"] * 5))
-    checked = check_table(spec, elsewhere.replace_schema_metadata(None), "it")
-    assert table_sha256(checked) == table_sha256(table)
-
-
-# What must not be overwritten
-
-
-def test_another_dataset_is_refused_by_the_field_that_differs(spec: Spec, copy: Directory, baked: Path) -> None:
-    for path, value in others(spec.family).items():
-        other = changed(spec, path, value)
-        there, here = (json.dumps(leaves(each.to_mapping())[path]) for each in (spec, other))
-        with pytest.raises(InputError) as error:
-            bake(other, copy.path, workers=1)
-        assert str(error.value) == (
-            f"`--out` (={copy.path}) holds another dataset: `{path}` is {there} there and {here} here;"
-            " name another directory"
-        )
-    assert snapshot(copy.path) == snapshot(baked)
-
-
-@pytest.mark.parametrize("foreign", ["notes.txt", "train-000000.tar", "samples/mine.parquet", "spec.yaml", "README.md"])
-def test_a_foreign_directory_is_refused_and_left_alone(foreign: str, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (out / foreign).parent.mkdir(parents=True)
-    (out / foreign).write_text("services: {}\n")
-    before = snapshot(out)
-    with pytest.raises(InputError) as error:
-        bake(small_spec("rcdb"), out, workers=1)
-    assert str(out) in str(error.value)
-    assert foreign.split("/")[0] in str(error.value)
-    assert len(str(error.value).splitlines()) == 1
-    assert snapshot(out) == before
-
-
-def test_ones_own_spec_is_not_taken_for_a_baked_one(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_mapping("rcdb")))
-    before = snapshot(tmp_path)
-    with pytest.raises(InputError, match="lacks the key `baked`"):
-        bake(small_spec("rcdb"), tmp_path, workers=1)
-    assert snapshot(tmp_path) == before
-
-
-def test_ones_own_categories_table_is_not_overwritten(spec: Spec, other_table: pa.Table, tmp_path: Path) -> None:
-    pq.write_table(other_table, tmp_path / "categories.parquet")
-    before = snapshot(tmp_path)
-    try:
-        bake(spec, tmp_path, workers=1)
-    except InputError:
-        assert snapshot(tmp_path) == before
-    else:
-        assert pq.read_table(tmp_path / "categories.parquet").slice(0, 5).equals(other_table.slice(0, 5))
-
-
-def test_a_file_as_the_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "out"
-    file.write_text("precious")
-    with pytest.raises(InputError, match=r"is a file; name a new or empty directory$"):
-        bake(small_spec("rcdb"), file, workers=1)
-    with pytest.raises(OSError, match="Not a directory"):
-        bake(small_spec("rcdb"), file / "deeper", workers=1)
-    assert file.read_text() == "precious"
-
-
 def test_a_bad_window_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--shards"):
         bake(small_spec("rcdb"), tmp_path / "out", workers=1, window="12:13")
     assert not (tmp_path / "out").exists()
-
-
-# The index
-
-
-@pytest.fixture
-def info(baked: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((baked / "_info.json").read_text())
-    return found
-
-
-def test_info_has_what_timm_looks_for(baked: Path, info: dict[str, Any]) -> None:
-    for split, n_shards in (("train", 9), ("validation", 3)):
-        tars = sorted(baked.glob(f"{split}-*.tar"))
-        lengths = [len(members(tar)) // 2 for tar in tars]
-        assert len(tars) == n_shards
-        assert info["splits"][split] == {
-            "name": split,
-            "filenames": [tar.name for tar in tars],
-            "shard_lengths": lengths,
-            "num_samples": sum(lengths),
-        }
-    assert set(info["splits"]) == {"train", "validation"}
-
-
-def test_info_is_the_wids_index_of_train(baked: Path, info: dict[str, Any]) -> None:
-    assert (info["__kind__"], info["wids_version"], info["name"]) == ("wids-shard-index-v1", 1, f"small-{baked.name}")
-    assert info["shardlist"] == [
-        {
-            "url": tar.name,
-            "md5sum": hashlib.md5(tar.read_bytes()).hexdigest(),
-            "nsamples": len(members(tar)) // 2,
-            "filesize": tar.stat().st_size,
-        }
-        for tar in sorted(baked.glob("train-*.tar"))
-    ]
-
-
-def test_info_has_no_other_keys(baked: Path, info: dict[str, Any]) -> None:
-    assert set(info) == {"splits", "num_classes", "spec_hash", "__kind__", "wids_version", "name", "shardlist"}
-    assert info["num_classes"] == 5
-    assert info["spec_hash"] == yaml.safe_load((baked / "spec.yaml").read_text())["baked"]["hash"]
-
-
-def test_shards_parquet_has_a_row_for_each_tar(baked: Path) -> None:
-    table = pq.read_table(baked / "shards.parquet")
-    assert table.column_names == ["name", "split", "samples", "bytes", "sha256"]
-    assert table.to_pylist() == [
-        {
-            "name": tar.name,
-            "split": tar.name.split("-")[0],
-            "samples": len(members(tar)) // 2,
-            "bytes": tar.stat().st_size,
-            "sha256": hashlib.sha256(tar.read_bytes()).hexdigest(),
-        }
-        for tar in sorted(baked.glob("*.tar"))
-    ]
-
-
-def test_a_dataset_without_validation_has_no_such_split(tmp_path: Path) -> None:
-    bake(small_spec("rcdb", instances={"train": 5}), tmp_path, workers=1)
-    assert set(json.loads((tmp_path / "_info.json").read_text())["splits"]) == {"train"}
-    assert "validation" not in (tmp_path / "README.md").read_text()
-    assert not verify(tmp_path, workers=1).problems
-
-
-def test_the_card_says_what_there_is(baked: Path) -> None:
-    text = (baked / "README.md").read_text()
-    n_bytes = {split: sum(tar.stat().st_size for tar in baked.glob(f"{split}-*.tar")) for split in ("train", "val*")}
-    depth = {"exfractal": 1, "rcdb": 8}[baked.name]
-    assert f"75 images of 5 categories, rendered from formulas: {baked.name} at 64 x 64 px, {depth}-bit" in text
-    assert f"| train | 60 | 12 | 9 | 6 or 7 | {n_bytes['train']:,} |" in text
-    assert f"| validation | 15 | 3 | 3 | 5 | {n_bytes['val*']:,} |" in text
-    assert yaml.safe_load((baked / "spec.yaml").read_text())["baked"]["hash"] in text
-    assert "Warning" not in text
-
-
-def test_the_cards_front_matter_names_the_tars_of_each_split(baked: Path) -> None:
-    front = yaml.safe_load((baked / "README.md").read_text().split("---\n")[1])
-    data_files = front["configs"][0]["data_files"]
-    found = {each["split"]: sorted(path.name for path in baked.glob(each["path"])) for each in data_files}
-    assert found == {
-        split: sorted(path.name for path in baked.glob(f"{split}-*.tar")) for split in ("train", "validation")
-    }
-
-
-@pytest.mark.parametrize(
-    ("categories", "n_shards", "warned"),
-    [(1000, 63, True), (1000, 1, True), (21_000, 63, True), (1000, 64, False), (999, 1, False)],
-)
-def test_the_card_warns_of_few_shards(categories: int, n_shards: int, warned: bool) -> None:
-    train = -(-categories // n_shards)
-    spec = small_spec("exfractal", categories=categories, instances={"train": 1}, shards={"samples": train})
-    directory = Directory(Path("nowhere"), spec, "0" * 64)
-    digest = "0" * 64
-    receipts = [
-        Receipt(f"train-{k:06}.tar", "train", train, 1, digest, digest[:32], digest, digest) for k in range(n_shards)
-    ]
-    text = card(directory, receipts)
-    warning = few_shards_warning(categories, n_shards)
-    assert f"| {n_shards:,} |" in text
-    assert (warning is not None) == warned == ("Warning" in text)
-    if warning is not None:
-        assert warning in text
-        assert f"only {n_shards} train shards" in warning
 
 
 def test_a_baked_spec_says_what_baked_it(baked: Path) -> None:
