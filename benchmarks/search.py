@@ -75,7 +75,8 @@ class _Contest:
 
     def systems(self, attempts: range) -> list[published.System]:
         """Return our candidates in the form that the published search takes."""
-        drawn = (draw(self.params, _SEED, attempt) for attempt in attempts)
+        candidates = draw(self.params, _SEED, attempts)
+        drawn = (candidates.candidate(k) for k in range(len(attempts)))
         return [published.system_of(maps.tolist(), probability.tolist()) for maps, probability in drawn]
 
 

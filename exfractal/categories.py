@@ -13,12 +13,16 @@ import pyarrow as pa
 
 from exfractal import kernels
 from exfractal.params import N_COEFFICIENTS, Params
+from exfractal.simd import HIGH, LANES, LOW, N_ROWS, SQUARES, SUM
 from primitives.fields import InputError, is_finite
 from primitives.streams import CATEGORY, Stream, below, domain, uniforms
 
 DOMAIN = 1
 MAX_MAPS = 256
 """A map's number is a byte."""
+
+_ROUNDING = 2.0**-48
+"""Several times what each addition can change of a sum by rounding, as a part of it."""
 
 _SYSTEM, _POINTS = range(2)
 """Lanes of an attempt's stream."""
@@ -53,25 +57,50 @@ class Candidate(NamedTuple):
     probability: npt.NDArray[np.float64]
 
 
+class Candidates(NamedTuple):
+    """Systems that may become categories, with room for the most maps that one can have.
+
+    n_maps : int64 (candidates,).
+    maps : float64 (candidates, maps, 12).
+    probability : float64 (candidates, maps); 0 for the maps that a candidate does not have.
+    """
+
+    n_maps: npt.NDArray[np.int64]
+    maps: npt.NDArray[np.float64]
+    probability: npt.NDArray[np.float64]
+
+    def candidate(self, k: int) -> Candidate:
+        """Return one of them, without the room."""
+        return Candidate(self.maps[k, : self.n_maps[k]], self.probability[k, : self.n_maps[k]])
+
+
 def thresholds(probability: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """Return the cumulative probabilities but the last, times 2**32: uint32 (maps - 1,)."""
-    cumulative = np.cumsum(np.asarray(probability, dtype=np.float64))[:-1]
+    """Return the cumulative probabilities along the last axis but the last, times 2**32: uint32 (..., maps - 1)."""
+    cumulative = np.cumsum(np.asarray(probability, dtype=np.float64), axis=-1)[..., :-1]
     return np.minimum(np.floor(cumulative * 2.0**32), 2.0**32 - 1).astype(np.uint32)
 
 
-def draw(params: Params, seed: int, attempt: int) -> Candidate:
-    """Draw a candidate: its number of maps, then 12 coefficients in (-1, 1) for each.
+def _stream(seed: int, attempt: int) -> Stream:
+    return Stream(seed, domain(DOMAIN, CATEGORY), 0, attempt)
+
+
+def draw(params: Params, seed: int, attempts: range) -> Candidates:
+    """Draw a candidate for each attempt: its number of maps, then 12 coefficients in (-1, 1) for each.
 
     Map k is to be chosen with probability \\|det A_k\\| / sum of all \\|det A\\|.
     """
-    stream = Stream(seed, domain(DOMAIN, CATEGORY), 0, attempt)
     low, high = params.maps
-    words = stream.words(_SYSTEM, 1 + high * N_COEFFICIENTS)
-    n_maps = low + below(words[0], high - low + 1)
-    maps = (2.0 * uniforms(words[1 : 1 + n_maps * N_COEFFICIENTS]) - 1.0).reshape(n_maps, N_COEFFICIENTS)
-    a, b, c, d, e, f, g, h, i = maps[:, :9].T
+    n_words = 1 + high * N_COEFFICIENTS
+    words = np.empty((len(attempts), n_words), dtype=np.uint32)
+    for k, attempt in enumerate(attempts):
+        words[k] = _stream(seed, attempt).words(_SYSTEM, n_words)
+    n_maps = np.array([low + below(word, high - low + 1) for word in words[:, 0]], dtype=np.int64)
+    maps = (2.0 * uniforms(words[:, 1:]) - 1.0).reshape(-1, high, N_COEFFICIENTS)
+    a, b, c, d, e, f, g, h, i = np.moveaxis(maps, 2, 0)[:9]
     determinants = np.abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
-    return Candidate(maps, determinants / math.fsum(determinants))
+    determinants[np.arange(high) >= n_maps[:, None]] = 0.0
+    totals = [math.fsum(row) for row in determinants.tolist()]
+    return Candidates(n_maps, maps, determinants / np.reshape(totals, (-1, 1)))
 
 
 def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bool:
@@ -79,9 +108,9 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
 
     The variance is that of the coordinates after one global minimum and maximum over all axes are taken to [-1, 1].
     """
-    stream = Stream(seed, domain(DOMAIN, CATEGORY), 0, attempt)
     choices = np.empty(params.points, dtype=np.uint8)
-    kernels.choose_maps(stream.words(_POINTS, params.points), thresholds(candidate.probability), choices)
+    words = _stream(seed, attempt).words(_POINTS, params.points)
+    kernels.choose_maps(words, thresholds(candidate.probability), choices)
     points = np.empty((3, params.points))
     low, high, *means = kernels.iterate(candidate.maps, choices, points)
     if math.isnan(low):
@@ -90,22 +119,63 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
     return least > params.variance_threshold
 
 
+def _survey(params: Params, seed: int, attempts: Sequence[int], candidates: Candidates) -> npt.NDArray[np.float64]:
+    """Return the statistics of each candidate's points, float64 (5, candidates, 3): see `kernels.survey`."""
+    n, high = candidates.maps.shape[:2]
+    chosen = thresholds(candidates.probability)
+    maps = np.zeros((-(-n // kernels.CHAINS) * kernels.CHAINS, high, 4, LANES))
+    maps[:n, :, :3, :3] = candidates.maps[:, :, :9].reshape(n, high, 3, 3).swapaxes(2, 3)
+    maps[:n, :, 3, :3] = candidates.maps[:, :, 9:]
+    states = np.empty((len(maps), N_ROWS, LANES))
+    choices = np.zeros((kernels.CHAINS, params.points), dtype=np.uint8)
+    for first in range(0, n, kernels.CHAINS):
+        for k in range(first, min(first + kernels.CHAINS, n)):
+            words = _stream(seed, attempts[k]).words(_POINTS, params.points)
+            kernels.choose_maps(words, chosen[k, : candidates.n_maps[k] - 1], choices[k - first])
+        kernels.survey(maps[first : first + kernels.CHAINS], choices, states[first : first + kernels.CHAINS])
+    return np.moveaxis(states[:n, :, :3], 1, 0)
+
+
+def accepted(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.bool_]:
+    """Return what `accepts` says of each candidate: bool (candidates,).
+
+    Sums tell divergence exactly, and sums of squares tell the variances in one pass over points that are not kept. Where
+    these overflow, the translations, and with them all points, are taken 2**512 times smaller; where rounding could turn the
+    verdict, `accepts` has the word.
+    """
+    with np.errstate(all="ignore"):
+        statistics = _survey(params, seed, attempts, candidates)
+        spread = statistics[HIGH].max(axis=1) - statistics[LOW].min(axis=1)
+        finite = (np.abs(statistics[SUM]).sum(axis=1) < math.inf) & (spread > 0.0) & (spread < math.inf)
+        huge = np.flatnonzero(finite & np.isinf(statistics[SQUARES]).any(axis=1))
+        if huge.size:
+            smaller = Candidates(candidates.n_maps[huge], candidates.maps[huge], candidates.probability[huge])
+            smaller.maps[:, :, 9:] *= 2.0**-512
+            statistics[:, huge] = _survey(params, seed, [attempts[k] for k in huge], smaller)
+        mean, square = statistics[SUM] / params.points, statistics[SQUARES] / params.points
+        half_range = 0.5 * (statistics[HIGH].max(axis=1) - statistics[LOW].min(axis=1))[:, None]
+        excess = (square - mean * mean) / half_range**2 - params.variance_threshold
+        sure = np.abs(excess) > _ROUNDING * params.points * (1.0 + square / half_range**2)
+    verdicts: npt.NDArray[np.bool_] = finite & (excess > 0.0).all(axis=1)
+    for k in np.flatnonzero(finite & ~sure.all(axis=1)).tolist():
+        verdicts[k] = accepts(params, seed, attempts[k], candidates.candidate(k))
+    return verdicts
+
+
 def sample(params: Params, seed: int, attempts: range) -> pa.Table:
     """Return the categories among some attempts, in the attempts' order: a table of SCHEMA, `category` counted from 0.
 
     Whether an attempt becomes a category depends on (params, seed, attempt) alone.
     """
-    found = [
-        (attempt, candidate)
-        for attempt in attempts
-        if accepts(params, seed, attempt, candidate := draw(params, seed, attempt))
-    ]
+    candidates = draw(params, seed, attempts)
+    found = np.flatnonzero(accepted(params, seed, attempts, candidates)).tolist()
+    systems = [candidates.candidate(k) for k in found]
     return pa.table(
         {
             "category": range(len(found)),
-            "attempt": [attempt for attempt, _ in found],
-            "maps": [candidate.maps.tolist() for _, candidate in found],
-            "probability": [candidate.probability.tolist() for _, candidate in found],
+            "attempt": [attempts[k] for k in found],
+            "maps": [candidate.maps.tolist() for candidate in systems],
+            "probability": [candidate.probability.tolist() for candidate in systems],
         },
         schema=SCHEMA,
     )

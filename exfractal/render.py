@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from exfractal import kernels
-from exfractal.categories import Candidate, System, accepts, thresholds
+from exfractal.categories import Candidate, System, accepts, sample, thresholds
 from exfractal.params import N_VIEWS, Params
 from primitives.circle import cos_sin
 from primitives.fields import InputError
@@ -182,6 +182,7 @@ def warm() -> None:
     halves = np.tile(np.eye(3, 4).reshape(1, -1) * 0.5, (2, 1))
     halves[1, 9:] = 1.0
     accepts(params, 0, 0, Candidate(halves, np.array([0.5, 0.5])))
+    sample(params, 0, range(1))
     render(params, 16, System(halves, thresholds((0.5, 0.5))), Stream(0, 0, 0, 0))
 
 

@@ -10,18 +10,18 @@ _ROUNDS = 10
 
 
 @njit(cache=True)
-def philox4x32(key, counter, out):
+def philox4x32(key_0, key_1, counter_1, counter_2, counter_3, out):
     """Fill `out` with the blocks 0, 1, 2... of one stream.
 
     Parameters
     ----------
-    key : uint64 (2,), each below 2**32
-    counter : uint64 (3,), each below 2**32; words 1..3 of the counter (word 0 is the block's number)
+    key_0, key_1 : int64, 0 .. 2**32 - 1
+    counter_1, counter_2, counter_3 : int64, 0 .. 2**32 - 1; word 0 of the counter is the block's number
     out : uint32 (4 * blocks,), written
     """
     for block in range(out.shape[0] // 4):
-        c0, c1, c2, c3 = np.uint64(block), counter[0], counter[1], counter[2]
-        k0, k1 = key[0], key[1]
+        c0, c1, c2, c3 = np.uint64(block), np.uint64(counter_1), np.uint64(counter_2), np.uint64(counter_3)
+        k0, k1 = np.uint64(key_0), np.uint64(key_1)
         for _ in range(_ROUNDS):
             product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
             c0, c1 = (product_1 >> _HALF) ^ c1 ^ k0, product_1 & _LOW

@@ -38,10 +38,9 @@ class Stream(NamedTuple):
 
     def words(self, lane: int, n: int) -> npt.NDArray[np.uint32]:
         """Return the first `n` words of a lane: uint32 (n,), uniform over 0 .. 2**32 - 1."""
-        key = np.array((self.seed & 0xFFFFFFFF, self.seed >> 32), dtype=np.uint64)
-        counter = np.array((self.instance, self.category, self.domain << 16 | lane), dtype=np.uint64)
+        seed, domain, category, instance = self
         out = np.empty((n + 3) // 4 * 4, dtype=np.uint32)
-        philox4x32(key, counter, out)
+        philox4x32(seed & 0xFFFFFFFF, seed >> 32, instance, category, domain << 16 | lane, out)
         return out[:n]
 
     def uniforms(self, lane: int, n: int) -> npt.NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from exfractal.categories import _POINTS, DOMAIN, SCHEMA, Candidate, accepts, draw, sample, thresholds, unpack
+from exfractal import categories
+from exfractal.categories import _POINTS, DOMAIN, SCHEMA, Candidate, accepted, accepts, draw, sample, thresholds, unpack
 from exfractal.params import Params
 from primitives.fields import InputError
 from primitives.streams import CATEGORY, Stream, domain
@@ -47,7 +49,8 @@ def published_variances(first: int, candidates: list[Candidate], n_points: int) 
 
 
 def test_a_candidate_is_accepted_as_published_and_giving_up_a_divergent_one_early_changes_nothing() -> None:
-    candidates = [draw(PARAMS, SEED, attempt) for attempt in range(N_ATTEMPTS)]
+    drawn = draw(PARAMS, SEED, range(N_ATTEMPTS))
+    candidates = [drawn.candidate(k) for k in range(N_ATTEMPTS)]
     verdicts = np.array([accepts(PARAMS, SEED, k, candidate) for k, candidate in enumerate(candidates)])
     with np.errstate(all="ignore"):
         chunks = (published_variances(k, candidates[k : k + 100], PARAMS.points) for k in range(0, N_ATTEMPTS, 100))
@@ -58,18 +61,42 @@ def test_a_candidate_is_accepted_as_published_and_giving_up_a_divergent_one_earl
     assert min(n_diverging, n_flat, n_accepted) >= 5, "this test needs candidates of every sort"
 
 
+@pytest.mark.parametrize(
+    "params", [PARAMS, Params(points=100), Params(variance_threshold=0.1), Params(maps=(2, 16), variance_threshold=0.0)]
+)
+def test_the_sums_of_a_survey_never_change_a_verdict(params: Params) -> None:
+    attempts = range(1000, 2201)
+    drawn = draw(params, SEED, attempts)
+    verdicts = accepted(params, SEED, attempts, drawn)
+    expected = [accepts(params, SEED, attempt, drawn.candidate(k)) for k, attempt in enumerate(attempts)]
+    assert verdicts.tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+
+
+def test_where_rounding_could_turn_the_verdict_the_plain_way_has_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = range(300)
+    drawn = draw(PARAMS, SEED, attempts)
+    verdicts = accepted(PARAMS, SEED, attempts, drawn)
+    asked: list[int] = []
+    monkeypatch.setattr(categories, "_ROUNDING", math.inf)
+    monkeypatch.setattr(categories, "accepts", lambda params, seed, attempt, candidate: bool(asked.append(attempt)))
+    assert not accepted(PARAMS, SEED, attempts, drawn).any()
+    assert set(np.flatnonzero(verdicts)) < set(asked) < set(attempts)
+
+
 def test_a_higher_threshold_and_fewer_points_are_heeded() -> None:
     attempts = range(300)
 
-    def accepted(params: Params) -> set[int]:
+    def found(params: Params) -> set[int]:
         return set(sample(params, SEED, attempts).column("attempt").to_pylist())
 
-    assert accepted(Params(variance_threshold=0.15)) < accepted(PARAMS) < accepted(Params(variance_threshold=0.0))
-    assert accepted(Params(points=100)) != accepted(PARAMS)
+    assert found(Params(variance_threshold=0.15)) < found(PARAMS) < found(Params(variance_threshold=0.0))
+    assert found(Params(points=100)) != found(PARAMS)
 
 
 def test_a_candidate_has_a_uniform_number_of_maps_and_coefficients_uniform_between_minus_1_and_1() -> None:
-    candidates = [draw(PARAMS, SEED, attempt) for attempt in range(3000)]
+    drawn = draw(PARAMS, SEED, range(3000))
+    candidates = [drawn.candidate(k) for k in range(3000)]
     counts = np.bincount([len(candidate.maps) for candidate in candidates], minlength=8)
     assert counts[:2].sum() == 0
     assert len(counts) == 8
@@ -83,14 +110,14 @@ def test_a_candidate_has_a_uniform_number_of_maps_and_coefficients_uniform_betwe
 
 @pytest.mark.parametrize("attempt", range(20))
 def test_a_map_has_the_probability_of_its_share_of_the_determinants(attempt: int) -> None:
-    maps, probability = draw(PARAMS, SEED, attempt)
+    maps, probability = draw(PARAMS, SEED, range(attempt, attempt + 1)).candidate(0)
     shares = np.abs(np.linalg.det(maps[:, :9].reshape(-1, 3, 3)))
     assert np.abs(probability - shares / shares.sum()).max() < 1e-14
 
 
 def test_the_range_of_maps_is_heeded() -> None:
-    assert {len(draw(Params(maps=(3, 3)), SEED, attempt).maps) for attempt in range(50)} == {3}
-    assert {len(draw(Params(maps=(15, 16)), SEED, attempt).maps) for attempt in range(50)} == {15, 16}
+    assert set(draw(Params(maps=(3, 3)), SEED, range(50)).n_maps) == {3}
+    assert set(draw(Params(maps=(15, 16)), SEED, range(50)).n_maps) == {15, 16}
 
 
 def test_the_search_does_not_depend_on_how_its_attempts_are_cut() -> None:

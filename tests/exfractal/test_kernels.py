@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exfractal import kernels
 from exfractal.categories import draw, thresholds
 from exfractal.params import Params
+from exfractal.simd import advance
 from primitives.streams import Stream
 from tests import misfit
 
@@ -37,13 +38,38 @@ def chaos_game(maps: list[list[float]], choices: list[int]) -> tuple[list[tuple[
 
 @pytest.mark.parametrize("attempt", [88, 177, 211, 274, 468])
 def test_the_chaos_game_is_the_plain_loop_to_the_last_bit(attempt: int) -> None:
-    maps, probability = draw(Params(), 0, attempt)
+    maps, probability = draw(Params(), 0, range(attempt, attempt + 1)).candidate(0)
     choices = np.random.default_rng(attempt).choice(len(maps), p=probability, size=3000).astype(np.uint8)
     points = np.empty((3, 3000))
     low, high, *means = kernels.iterate(maps, choices, points)
     expected, coordinates, expected_means = chaos_game(maps.tolist(), choices.tolist())
     assert points.T.tolist() == [list(point) for point in expected]
     assert (low, high, means) == (min(coordinates), max(coordinates), expected_means)
+
+
+def test_four_chaos_games_side_by_side_have_the_statistics_of_each_ones_points() -> None:
+    drawn = draw(Params(), 0, range(271, 275))
+    maps = np.zeros((4, 7, 4, 4))
+    maps[:, :, :3, :3] = drawn.maps[:, :, :9].reshape(4, 7, 3, 3).swapaxes(2, 3)
+    maps[:, :, 3, :3] = drawn.maps[:, :, 9:]
+    choices = np.array(
+        [np.random.default_rng(k).integers(0, n, 500) for k, n in enumerate(drawn.n_maps)], dtype=np.uint8
+    )
+    states, plain = np.empty((4, 5, 4)), np.empty((4, 5, 4))
+    kernels.survey(maps, choices, states)
+    for k in range(4):
+        points, _, _ = chaos_game(drawn.maps[k].tolist(), choices[k].tolist())
+        x, y, z = zip(*points, strict=True)
+        for axis, values in enumerate((x, y, z)):
+            total = squares = 0.0
+            for value in values:
+                total, squares = total + value, squares + value * value
+            assert states[k, :, axis].tolist() == [values[-1], total, squares, min(values), max(values)]
+    plain[:], plain[:, 3], plain[:, 4] = 0.0, np.inf, -np.inf
+    for i in range(500):
+        for k in range(4):
+            advance(maps[k], choices[k, i], plain, k)
+    assert np.array_equal(states, plain)
 
 
 def test_the_first_point_is_the_image_of_the_origin() -> None:
@@ -93,7 +119,7 @@ def test_a_map_is_chosen_by_where_the_word_stands_among_the_cumulative_probabili
 
 @pytest.mark.parametrize("attempt", [0, 1, 2, 3, 88])
 def test_maps_are_chosen_as_often_as_their_shares_of_the_determinants(attempt: int) -> None:
-    maps, probability = draw(Params(), 0, attempt)
+    maps, probability = draw(Params(), 0, range(attempt, attempt + 1)).candidate(0)
     shares = np.abs(np.linalg.det(maps[:, :9].reshape(-1, 3, 3)))
     n = int(max(20_000, 20 * shares.sum() / shares.min()))
     choices = np.empty(n, dtype=np.uint8)

@@ -52,7 +52,7 @@ def test_the_first_stream_begins_with_the_known_answer() -> None:
 @given(st.tuples(WORD, WORD), st.tuples(WORD, WORD, WORD), st.integers(0, 9))
 def test_the_kernel_gives_the_references_blocks(key: tuple[int, int], counter: tuple[int, int, int], n: int) -> None:
     out = np.zeros(4 * n, dtype=np.uint32)
-    philox4x32(np.array(key, dtype=np.uint64), np.array(counter, dtype=np.uint64), out)
+    philox4x32(*key, *counter, out)
     assert out.tolist() == [word for block in range(n) for word in philox((block, *counter), key)]
 
 
