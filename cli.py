@@ -265,12 +265,15 @@ def _explain(error: OSError) -> str:
     )
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Terminated(SystemExit):
     """SIGTERM, as an exception that lets everything clean up."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _STOPS:
         signal.signal(each, signal.SIG_IGN)  # once is enough: asking again would only disturb the cleaning up
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
 
@@ -289,11 +292,13 @@ def _stopped(how: str) -> str:
 
 def main() -> None:
     """Run `fdsl`: exit 0 done, 1 failed, 2 wrong usage, 130 on Ctrl-C, 143 on SIGTERM; errors are one line."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _stop)
+    for each in _STOPS:
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as it is where a shell runs a command in the background
+            signal.signal(each, _stop)
     try:
         fdsl(standalone_mode=False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said
+        for each in _STOPS:
+            signal.signal(each, signal.SIG_IGN)  # all is done and said
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)

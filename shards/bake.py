@@ -166,7 +166,7 @@ def bake(
     InputError
         The directory holds something else, or the categories do not fit the spec. Nothing was changed.
     WorkerDied
-        A worker was killed. The shards baked so far are whole; calling again goes on.
+        A worker process ended. The shards baked so far are whole; calling again goes on.
     OSError
         The directory cannot be written, or its disk is full. The same holds.
     """

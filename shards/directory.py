@@ -75,7 +75,16 @@ def published(path: Path, new: bool = False) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, whole and on disk, only when the block ends without an exception.
 
     Until then it is a hidden file beside it, named after the host and the process that writes it.
-    With `new`, a file that stands there already is left alone, and the block ends with FileExistsError.
+    With `new`, a file that stands there already is left alone.
+
+    Raises
+    ------
+    InputError
+        There is a directory of that name.
+    FileExistsError
+        `new`, and a file stands there. Where the file system has no links, one that comes at the same moment is replaced.
+    OSError
+        The file cannot be written.
     """
     if path.is_dir():
         raise InputError(f"`{path}` is a directory; name a file")
@@ -233,7 +242,7 @@ def _refuse_foreign(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"`--out` (={path}) is a file; name a new or empty directory")
     for entry in sorted(path.iterdir()) if path.is_dir() else []:
-        begun = entry.name == CATEGORIES or (entry.name in _FOLDERS and not any(entry.iterdir()))
+        begun = entry.name in _FOLDERS and not any(entry.iterdir())
         if not begun and not _HIDDEN.fullmatch(entry.name):
             raise InputError(
                 f"`--out` (={path}) holds other files ({entry.name}) and no {SPEC}; name a new or empty directory"
@@ -268,15 +277,9 @@ def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
     Raises
     ------
     InputError
-        Another categories.parquet stands there, or another process was first with another dataset. Both are left alone.
+        Another process was first with another dataset, which is left alone.
     """
     directory = Directory(path, spec, table_sha256(table))
-    if (path / CATEGORIES).exists() and table_sha256(
-        read_table(spec, path / CATEGORIES)
-    ) != directory.categories_sha256:
-        raise InputError(
-            f"`{path / CATEGORIES}` is not the table of this spec; move it away, or bake it with --categories-from elsewhere"
-        )
     for folder in (path, *(path / name for name in _FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -313,4 +316,9 @@ def table_beside(source: str | Path) -> pa.Table | None:
     path = Path(source)
     if path.name != SPEC or not path.is_file() or BAKED not in (read_yaml(path) or {}):
         return None
-    return read_categories(open_directory(path.parent))
+    try:
+        return read_categories(open_directory(path.parent))
+    except InputError as error:
+        raise InputError(
+            f"`SPEC` (={path}) goes with the categories beside it: {error}; or name the preset or YAML that it was baked from"
+        ) from None

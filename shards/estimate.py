@@ -13,7 +13,7 @@ from shards.png import encode
 from shards.spec import SPLITS, Spec
 from shards.tar import BLOCK, member
 
-_CATEGORIES, _IMAGES = 96, 384
+_CATEGORIES, _IMAGES, _AT_LEAST, _ENOUGH_S = 96, 384, 24, 2.0
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class Estimate:
 
 
 def estimate(spec: Spec) -> Estimate:
-    """Estimate a bake's bytes and time by sampling 96 categories and rendering 384 images."""
+    """Estimate a bake's bytes and time by sampling 96 categories and rendering up to 384 images."""
     few = dataclasses.replace(spec, categories=min(spec.categories, _CATEGORIES))
     sample_categories(dataclasses.replace(spec, categories=1))
     start = time.perf_counter()
     sampled = sample_categories(few)
     seconds_per_category = (time.perf_counter() - start) / sampled.table.num_rows
     rows = spec.rules.unpack(spec.parameters, sampled.table)
-    n_bytes, start = 0, time.perf_counter()
-    for k in range(_IMAGES):
+    n_bytes = k = 0
+    start = time.perf_counter()
+    while k < _IMAGES and (k < _AT_LEAST or time.perf_counter() - start < _ENOUGH_S):
         c, i = k % len(rows), k // len(rows) % spec.instances.train
-        if k == 1:
-            start = time.perf_counter()
+        k += 1
         image, _ = spec.rules.render(spec.parameters, spec.size_px, rows[c], stream_of(spec, c, i))
         n_bytes += len(member(b"", encode(image, spec.rules.BIT_DEPTH))) + 2 * BLOCK
-    seconds_per_image = (time.perf_counter() - start) / (_IMAGES - 1)
+    seconds_per_image = (time.perf_counter() - start) / k
     images = {split: spec.categories * spec.n_instances(split) for split in SPLITS}
     total = sum(images.values())
     return Estimate(
         images=images,
         shards={split: len(plan_shards(spec, split)) for split in SPLITS},
-        n_bytes=n_bytes * total // _IMAGES,
+        n_bytes=n_bytes * total // k,
         core_seconds=seconds_per_image * total + seconds_per_category * spec.categories,
         acceptance=sampled.acceptance,
     )

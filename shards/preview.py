@@ -28,7 +28,7 @@ def contact_sheet(spec: Spec, table: pa.Table, n_instances: int) -> npt.NDArray[
     sheet = np.full((_TITLE_PX + n_categories * step, _MARGIN_PX + n_instances * step), _PAPER, dtype=np.uint8)
     _write(
         sheet,
-        f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}; rows: categories, columns: instances",
+        f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}",
         _GAP_PX,
         14,
     )

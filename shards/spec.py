@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -194,8 +195,13 @@ def preset_text(name: str) -> str:
     """Return the YAML of a preset; InputError lists them all if there is none of this name."""
     texts = presets()
     if name not in texts:
-        raise InputError(f"`NAME` (={name!r}) must be one of the presets: {', '.join(texts)}")
+        raise InputError(f"`NAME` (={name!r}) is no preset; {_near(name, texts)}")
     return texts[name]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"the presets are {', '.join(known)}"
 
 
 def load_spec(source: str | Path) -> Spec:
@@ -212,8 +218,7 @@ def load_spec(source: str | Path) -> Spec:
     path = Path(source)
     if not path.is_file():
         what = "is no file" if path.suffix in (".yaml", ".yml") else "is neither a preset nor a file"
-        near = get_close_matches(str(source), texts, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(texts)}"
+        hint = f"did you mean {path / 'spec.yaml'}?" if (path / "spec.yaml").is_file() else _near(str(source), texts)
         raise InputError(f"`SPEC` (={str(source)!r}) {what}; {hint}")
     mapping = read_yaml(path)
     try:

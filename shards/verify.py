@@ -46,8 +46,8 @@ def _image_problem(spec: Spec, payload: bytes) -> str | None:
     size, depth = spec.size_px, spec.rules.BIT_DEPTH
     if not payload.startswith(head(size, size, depth)):
         return f"is not a {size} x {size} px grey PNG of {depth} bit"
-    if not is_whole(payload, size, size, depth):  # else libpng would add lines of its own
-        return "cannot be decoded"
+    if not is_whole(payload, size, size, depth):  # OpenCV, the independent reader, would add lines of its own
+        return "cannot be decoded, or was written by something else"
     image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.shape != (size, size):
         return "cannot be decoded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,7 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -19,8 +21,6 @@ from typing import Any, TypeVar
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
-from joblib.externals.loky.backend.process import LokyProcess
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from primitives.fields import Integer
@@ -28,14 +28,17 @@ from primitives.fields import Integer
 T = TypeVar("T")
 _LINES_EVERY_S = 5.0
 _WATCH_EVERY_S = 0.5
-_NOTICE_S = 10.0
+_NOTICE_S = 5.0
+_IDLE_S = 300.0
+_QUIET = "ignore:resource_tracker:UserWarning"
+"""With this the trackers start: they clean up after a killed worker, of which there is nothing to say."""
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 """What libraries ask how many threads to start; a worker needs one."""
 
 
 class WorkerDied(ChildProcessError):
-    """A worker process was killed, by the system for want of memory or by hand."""
+    """A worker process ended in the midst of its work: killed by the system for want of memory, by hand, or by a fault."""
 
 
 def count_workers(workers: int | None) -> int:
@@ -67,45 +70,69 @@ def in_parallel(
     Raises
     ------
     WorkerDied
-        A worker was killed.
+        A worker process ended in the midst of its work.
     """
-    if workers == 1:
+    if workers == 1 or multiprocessing.current_process().daemon:  # a daemon may have no children
         yield (function(*task) for task in tasks)
         return
     executor: ProcessPoolExecutor | None = None
     pending: deque[Future[T]] = deque()
     try:
         with _unbroken():
-            executor = _start_workers(workers)
+            executor = _ready_workers(workers)
         yield _results(executor, function, tasks, pending, 2 * workers, ordered)
-        for unwanted in pending:
-            unwanted.cancel()
     except BaseException as error:
         if executor is not None:
-            _abandon(executor, pending)
-        if isinstance(error, TerminatedWorkerError):
-            raise WorkerDied("a worker process was killed; if memory ran out, use fewer workers") from None
+            with _unbroken():
+                _abandon(executor, pending)
+        if isinstance(error, BrokenProcessPool):
+            codes = re.search(r"\{(.*)\}", str(error))
+            how = f" ({codes[1]})" if codes else ""
+            raise WorkerDied(
+                f"a worker process ended unexpectedly{how}; if memory ran out, use fewer workers"
+            ) from None
         raise
 
 
 @contextmanager
 def _unbroken() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM: an exception in the midst of an executor's calls would leave its locks locked."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    """Hold back Ctrl-C and SIGTERM: an exception in the midst of an executor's calls would leave its locks locked.
+
+    Processes that are started meanwhile inherit that both are blocked. Python runs handlers in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handlers = {number: signal.getsignal(number) for number in _STOPS}
     try:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, lambda number, frame: caught.append(number))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if caught:
+            signal.raise_signal(caught[0])
 
 
-def _start_workers(workers: int) -> ProcessPoolExecutor:
-    for tracker in (resource_tracker, loky_tracker):  # each unblocks the signals when it starts
-        tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    environment = dict.fromkeys(_THREADS, "1")
-    executor = get_reusable_executor(workers, initializer=_start_worker, initargs=(os.getpid(),), env=environment)
-    executor.submit(os.getpid)  # the first task starts them
-    return executor
+def _ready_workers(workers: int) -> ProcessPoolExecutor:
+    """Return the executor, whose workers start with its first task if they do not run yet."""
+    sys.warnoptions.append(_QUIET)
+    try:
+        for tracker in (resource_tracker, loky_tracker):  # each unblocks the signals when it starts
+            tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    finally:
+        sys.warnoptions.remove(_QUIET)
+    return get_reusable_executor(
+        workers, timeout=_IDLE_S, initializer=_start_worker, initargs=(os.getpid(),), env=dict.fromkeys(_THREADS, "1")
+    )
 
 
 def _results(
@@ -144,12 +171,13 @@ def _abandon(executor: ProcessPoolExecutor, pending: deque[Future[T]]) -> None:
     """End the workers at once, whatever they are at.
 
     They are killed first, and the executor shut down when it has seen it: its own way to kill them loses its head if a
-    task was submitted a moment ago.
+    task was submitted a moment ago. If one died in the midst of handing over a result, the pipe's end tells so.
     """
-    for worker in multiprocessing.active_children():
-        if isinstance(worker, LokyProcess):
+    for worker in list(executor._processes.values()):
+        with suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGKILL)
-    wait(pending, timeout=_NOTICE_S)
+    if wait(pending, timeout=_NOTICE_S).not_done:
+        executor._result_queue._writer.close()
     executor.shutdown(wait=True, kill_workers=True)
 
 

@@ -254,7 +254,7 @@ def test_unknown_specs_suggest_a_preset(arguments: tuple[str, ...], tmp_path: Pa
 
 
 def test_unknown_preset_names_are_refused() -> None:
-    assert "must be one of the presets: exfractaldb-1k, " in refused("presets", "nope")
+    assert "is no preset; the presets are exfractaldb-1k, " in refused("presets", "nope")
 
 
 @pytest.mark.parametrize(

@@ -87,16 +87,16 @@ def test_a_complete_directory_is_left_as_it_is(copy: Directory, baked: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-@pytest.mark.parametrize("begun", ["folder", "folders", "categories", "spec"])
+@pytest.mark.parametrize("begun", ["folder", "folders", "spec", "spec and categories"])
 def test_a_directory_that_was_only_begun_is_gone_on_with(begun: str, spec: Spec, baked: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     if begun != "folder":
         for name in ("samples", "receipts"):
             (out / name).mkdir()
-    if begun in ("categories", "spec"):
+    if "categories" in begun:
         shutil.copy(baked / "categories.parquet", out)
-    if begun == "spec":
+    if "spec" in begun:
         shutil.copy(baked / "spec.yaml", out)
     bake(spec, out, workers=1)
     assert snapshot(out) == snapshot(baked)

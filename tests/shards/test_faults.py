@@ -168,7 +168,7 @@ def kill_a_worker(process: subprocess.Popen[str]) -> None:
 
 
 INTERRUPTED, TERMINATED = f"interrupted; {GO_ON}", f"terminated; {GO_ON}"
-WORKER_DIED = f"a worker process was killed; if memory ran out, use fewer workers; {GO_ON}"
+WORKER_DIED = f"a worker process ended unexpectedly (SIGKILL(-9)); if memory ran out, use fewer workers; {GO_ON}"
 
 
 @pytest.mark.parametrize(
