@@ -6,7 +6,7 @@ WORKERS ?=
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test lint style bench docs clean
+.PHONY: help dataset test lint style bench bench-check docs clean
 
 help:
 	@echo 'make dataset   bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint      check style, types and layers'
 	@echo 'make style     fix what of the style can be fixed by itself'
 	@echo 'make bench     measure the speed, as ratios to the published procedure'
+	@echo 'make bench-check  compare the speed with the recorded ratios'
 	@echo 'make docs      make the pictures of the README and docs/ again'
 	@echo 'make clean     remove the environment and the caches; data/ stays'
 
@@ -58,6 +59,9 @@ style: .venv/test
 
 bench: .venv/test
 	@$(BIN)/python benchmarks/bench.py
+
+bench-check: .venv/test
+	@$(BIN)/python benchmarks/bench.py --check
 
 docs: .venv/test
 	@$(BIN)/python docs/make.py

@@ -2,9 +2,11 @@
 
     .venv/bin/python benchmarks/bench.py            # all: about a minute on one core; `make bench` runs this
     .venv/bin/python benchmarks/bench.py rcdb       # one of exfractal, rcdb, search
+    .venv/bin/python benchmarks/bench.py --check    # compares with the recorded ratios; `make bench-check` runs this
 
-Prints a table for each and writes benchmarks/results/all.json, or exfractal.json and so on. Exits with 1 if a target is
-missed or the two sides turn out not to do the same work. README.md says what the numbers mean.
+Prints a table for each and writes benchmarks/results/all.json, or exfractal.json and so on; --check writes nothing. Exits
+with 1 if a target is missed, if the two sides turn out not to do the same work, or if, with --check, a ratio is more than a
+fifth below the recorded one. README.md says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ TARGETS = {"exfractal": 60.0, "rcdb": 25.0, "search": 60.0}
 RESULTS = Path(__file__).parent / "results"
 _SHARED_MEMORY = Path("/dev/shm")
 _DIGITS = 3
+_LEAST_SHARE = 0.8
 
 
 def tar_folder() -> tuple[Path, str]:
@@ -49,6 +52,26 @@ def measure(name: str) -> Result:
         return measure_family(name, TARGETS[name], Path(folder))
 
 
+def figures(result: Result) -> dict[str, float]:
+    """Return the ratios that any machine should give about alike; the more the better."""
+    if isinstance(result, SearchResult):
+        return {"published / ours, per candidate": result.ratio.median}
+    limits = {"T1 / whole shard": result.t1_us, "E / whole shard": result.e_us if result.t1_us is None else None}
+    return {
+        "published / whole shard": result.ratio.median,
+        **{name: us / result.shard_us for name, us in limits.items() if us is not None},
+    }
+
+
+def regressions(results: dict[str, Result], recorded: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each ratio that is more than a fifth below the recorded one."""
+    for name, result in results.items():
+        for figure, now in figures(result).items():
+            before = recorded[name]["figures"][figure]
+            if now < _LEAST_SHARE * before:
+                yield f"{name}: {figure} is {now:.3g}; recorded was {before:.3g}"
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
@@ -58,7 +81,7 @@ def _rounded(value: Any) -> Any:
 def write_results(name: str, results: dict[str, Result], path: Path) -> None:
     """Write what was measured, and on what machine, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {each: _rounded(asdict(result)) for each, result in results.items()}
+    found = {each: _rounded({**asdict(result), "figures": figures(result)}) for each, result in results.items()}
     content = {"measured": name, "machine": machine.describe(), "tars": tar_folder()[1], "results": found}
     path.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -67,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", nargs="?", default="all", choices=[*TARGETS, "all"])
-    name = parser.parse_args(arguments).what
+    parser.add_argument("--check", action="store_true", help="compare with the recorded ratios, and write nothing")
+    chosen = parser.parse_args(arguments)
+    name = chosen.what
     here = machine.describe()
     print(
         f"{here['cpu']}, {here['cores']} cores, {here['platform']}, Python {here['python']}; tars on {tar_folder()[1]}"
@@ -78,10 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = results[each] = measure(each)
         lines = family_lines(result) if isinstance(result, FamilyResult) else search_lines(result)
         print("", *lines, sep="\n", flush=True)
+    failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
+    print("\nFAIL: " + ", ".join(failed) if failed else "\nall targets met")
+    if chosen.check:
+        slower = list(regressions(results, json.loads((RESULTS / "all.json").read_text())["results"]))
+        for line in slower:
+            print(f"FAIL: {line}")
+        if not slower:
+            print("no ratio is more than a fifth below the recorded one")
+        return 1 if failed or slower else 0
     path = RESULTS / f"{name}.json"
     write_results(name, results, path)
-    failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
-    print(f"\nwritten to {path}; " + (f"FAIL: {', '.join(failed)}" if failed else "all targets met"))
+    print(f"written to {path}")
     return 1 if failed else 0
 
 
