@@ -59,6 +59,7 @@ style: .venv/test
 
 bench: .venv/test
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/curves.py
 
 bench-check: .venv/test
 	@$(BIN)/python benchmarks/bench.py --check

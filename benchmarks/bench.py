@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ TARGETS = {"exfractal": 60.0, "rcdb": 25.0, "search": 60.0}
 """The ratio to the published procedure that each must reach: per image, per image, per candidate."""
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+_SAID = re.compile(r"^```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 _SHARED_MEMORY = Path("/dev/shm")
 _DIGITS = 3
 _LEAST_SHARE = 0.8
@@ -86,6 +89,13 @@ def write_results(name: str, results: dict[str, Result], path: Path) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write_page(said: list[str]) -> None:
+    """Put what was printed into the page about performance, in the place of what was printed before."""
+    text = "\n".join(said)
+    PAGE.write_text(_SAID.sub(lambda _: f"```text\n{text}\n```", PAGE.read_text(), count=1))
+    print(f"and to {PAGE}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -94,15 +104,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     name = chosen.what
     here = machine.describe()
-    print(
-        f"{here['cpu']}, {here['cores']} cores, {here['platform']}, Python {here['python']}; tars on {tar_folder()[1]}"
-    )
-    print("CPU time of one process, medians of rounds in which both sides take turns", flush=True)
+    said: list[str] = []
+
+    def say(*lines: str) -> None:
+        said.extend(lines)
+        print(*lines, sep="\n", flush=True)
+
+    say(f"{here['cpu']}, {here['cores']} cores, {here['platform']}, Python {here['python']}; tars on {tar_folder()[1]}")
+    say("CPU time of one process, medians of rounds in which both sides take turns")
     results: dict[str, Result] = {}
     for each in TARGETS if name == "all" else (name,):
         result = results[each] = measure(each)
         lines = family_lines(result) if isinstance(result, FamilyResult) else search_lines(result)
-        print("", *lines, sep="\n", flush=True)
+        say("", *lines)
     failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
     print("\nFAIL: " + ", ".join(failed) if failed else "\nall targets met")
     if chosen.check:
@@ -115,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = RESULTS / f"{name}.json"
     write_results(name, results, path)
     print(f"written to {path}")
+    if name == "all":
+        write_page(said)
     return 1 if failed else 0
 
 

@@ -27,7 +27,7 @@ _DEFLATE_REPEATS = 3
 class FamilyResult:
     """What was measured of one family. Times are CPU time in us per image, medians of the rounds; sizes bytes per image.
 
-    stages_us : of our shard; the last one is what is left of the whole.
+    stages_us : of our shard; the last one is what is left of the whole. disk_bytes : of our tar and samples table.
     shard_us : our whole shard. published_us : the published procedure.
     t1_us : the plainest chaos game of 10,000 points; None for a family without points. e_us : deflating the rows.
     """
@@ -43,6 +43,7 @@ class FamilyResult:
     t1_us: float | None
     e_us: float
     bytes: dict[str, float]
+    disk_bytes: float
     agreement: Agreement
 
 
@@ -128,5 +129,7 @@ def measure_family(family: str, target: float, folder: Path) -> FamilyResult:
         t1_us=yardsticks_us.get("t1"),
         e_us=yardsticks_us["e"],
         bytes=sizes(images),
+        disk_bytes=sum(path.stat().st_size for path in (ours.tar, ours.directory.samples(ours.shard)))
+        / ours.shard.samples,
         agreement=compare(_QUANTITY[family], ours.tar, tars),
     )

@@ -8,6 +8,9 @@ from families import FamilyResult
 from measures import Agreement, Ratio
 from search import SearchResult
 
+N_IMAGES = 21_000_000
+"""21,000 categories with 1,000 images each."""
+
 _NAMES = {"exfractal": "ExFractalDB", "rcdb": "RCDB"}
 
 
@@ -53,6 +56,11 @@ def family_lines(result: FamilyResult) -> Iterator[str]:
     yield f"  {'PNG':<44}{'bytes/image':>12}"
     for encoder, n_bytes in result.bytes.items():
         yield f"  {encoder:<44}{n_bytes:>12,.0f}"
+    ours_h, published_h = (N_IMAGES * us / 3.6e9 for us in (whole_us, result.published_us))
+    yield (
+        f"  {N_IMAGES:,} images on such cores: {ours_h:,.1f} core-hours, published {published_h:,.0f};"
+        f" {N_IMAGES * result.disk_bytes / 1e9:,.0f} GB of shards"
+    )
     yield _agreement(result.agreement)
 
 
@@ -66,4 +74,5 @@ def search_lines(result: SearchResult) -> Iterator[str]:
     yield _row("per accepted category", result.category_us, f"acceptance {result.acceptance:.2%}")
     yield _row("per accepted category, published search", result.published_category_us)
     yield f"  {'published / ours, per accepted category':<44}{result.category_ratio:>11,.1f}x"
+    yield f"  {'21,000 categories':<44}{21_000 * result.category_us / 1e6:>11,.0f} s of one core"
     yield _agreement(result.agreement)
