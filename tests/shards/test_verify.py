@@ -192,7 +192,9 @@ def test_a_flipped_bit_in_a_png_is_found(copy: Directory, shard: Shard) -> None:
     damage(copy.tar(shard), 512 + 60)
     found = problems(copy)
     assert found[0].startswith(f"{NAME}.tar: its SHA-256 is not its receipt's")
-    assert re.fullmatch(rf"{NAME}\.tar: \d{{6}}_\d{{6}}\.png cannot be decoded, or was written by something else", found[1])
+    assert re.fullmatch(
+        rf"{NAME}\.tar: \d{{6}}_\d{{6}}\.png cannot be decoded, or was written by something else", found[1]
+    )
     assert len(found) == 2
 
 
