@@ -60,6 +60,7 @@ style: .venv/test
 bench: .venv/test
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/curves.py
+	@$(BIN)/python benchmarks/footprint.py
 
 bench-check: .venv/test
 	@$(BIN)/python benchmarks/bench.py --check

@@ -34,7 +34,6 @@ TARGETS = {"exfractal": 60.0, "rcdb": 25.0, "search": 60.0}
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_SAID = re.compile(r"^```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 _SHARED_MEMORY = Path("/dev/shm")
 _DIGITS = 3
 _LEAST_SHARE = 0.8
@@ -89,11 +88,12 @@ def write_results(name: str, results: dict[str, Result], path: Path) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def write_page(said: list[str]) -> None:
-    """Put what was printed into the page about performance, in the place of what was printed before."""
-    text = "\n".join(said)
-    PAGE.write_text(_SAID.sub(lambda _: f"```text\n{text}\n```", PAGE.read_text(), count=1))
-    print(f"and to {PAGE}")
+def say_on_page(block: str, lines: Sequence[str]) -> None:
+    """Put lines into the block of this name on the page about performance, in the place of those that stood there."""
+    text = "\n".join(lines)
+    fence = re.compile(rf"(?<=^```text {block}\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+    PAGE.write_text(fence.sub(lambda _: f"{text}\n", PAGE.read_text()))
+    print(f"written to {PAGE}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_results(name, results, path)
     print(f"written to {path}")
     if name == "all":
-        write_page(said)
+        say_on_page("bench", said)
     return 1 if failed else 0
 
 

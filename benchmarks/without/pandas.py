@@ -1,0 +1,3 @@
+"""Hides pandas from the programs that `footprint.py` watches."""
+
+raise ImportError("hidden")
