@@ -86,9 +86,10 @@ def _draw_rotation(stream: Stream) -> Quaternion:
 
     Source: Marsaglia, "Choosing a point from the surface of a sphere", Ann. Math. Stat. 43(2), 1972.
     """
-    n = 16
+    n = 8
     while True:
-        pairs = (2.0 * stream.uniforms(_VIEW, n) - 1.0).reshape(-1, 2).tolist()
+        square = [(word + 0.5) * 2.0**-31 - 1.0 for word in stream.words(_VIEW, n).tolist()]
+        pairs = zip(square[::2], square[1::2], strict=True)
         discs = [(x, y, x * x + y * y) for x, y in pairs if 0.0 < x * x + y * y < 1.0]
         if len(discs) >= 2:
             (x1, y1, s1), (x2, y2, s2) = discs[:2]
@@ -105,14 +106,12 @@ def _draw_ring_view(params: Params, stream: Stream) -> Quaternion:
     return cosine, 0.0, sine, 0.0
 
 
-def _rotation_matrix(quaternion: Quaternion) -> npt.NDArray[np.float64]:
+def _rotation_matrix(quaternion: Quaternion) -> tuple[tuple[float, float, float], ...]:
     qw, qx, qy, qz = quaternion
-    return np.array(
-        [
-            [1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)],
-            [2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)],
-            [2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)],
-        ]
+    return (
+        (1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)),
+        (2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)),
+        (2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)),
     )
 
 
@@ -149,11 +148,10 @@ def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
     Normalising takes the least and the greatest coordinate to -1 and 1; then the centroid is subtracted. Both are folded
     into the rotation.
     """
-    low, high, *means = cloud.extent
-    turn = _rotation_matrix(quaternion) * (2.0 / (high - low))
-    transform = np.empty((3, 4))
-    transform[:, :3] = turn
-    transform[:, 3] = -(turn[:, 0] * means[0] + turn[:, 1] * means[1] + turn[:, 2] * means[2])
+    low, high, x, y, z = cloud.extent
+    scale = 2.0 / (high - low)
+    rows = ((a * scale, b * scale, c * scale) for a, b, c in _rotation_matrix(quaternion))
+    transform = np.array([(a, b, c, -(a * x + b * y + c * z)) for a, b, c in rows])
     image = np.zeros((size_px, size_px), dtype=np.uint8)
     kernels.plot(cloud.points, transform, CAMERA_DISTANCE, FOCAL_LENGTH, image)
     return image
