@@ -18,7 +18,7 @@ N_ROUNDS = 7
 N_CANDIDATES = 256
 """Of a round; as many as a worker of `fdsl sample` is given at a time."""
 
-_WHOLE_CATEGORIES = 100
+_WHOLE_CATEGORIES = 400
 _WHOLE_ROUNDS = 3
 _SEED = 0
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from exfractal import kernels
 from exfractal.params import N_COEFFICIENTS, Params
-from exfractal.simd import HIGH, LANES, LOW, N_ROWS, SQUARES, SUM
+from exfractal.simd import LANES, N_ROWS
 from primitives.fields import InputError, is_finite
-from primitives.streams import CATEGORY, Stream, below, domain, uniforms
+from primitives.streams import CATEGORY, Stream, below, domain, uniforms, words_of_each
 
 DOMAIN = 1
 MAX_MAPS = 256
@@ -23,6 +23,12 @@ MAX_MAPS = 256
 
 _ROUNDING = 2.0**-48
 """Several times what each addition can change of a sum by rounding, as a part of it."""
+
+_SCALE = 2.0**-480
+"""A power of two, which changes no digit of a point."""
+
+_OVERFLOWED = 2.0**544
+"""What 2**1024, beyond the range of float64, is times _SCALE."""
 
 _SYSTEM, _POINTS = range(2)
 """Lanes of an attempt's stream."""
@@ -90,10 +96,7 @@ def draw(params: Params, seed: int, attempts: range) -> Candidates:
     Map k is to be chosen with probability \\|det A_k\\| / sum of all \\|det A\\|.
     """
     low, high = params.maps
-    n_words = 1 + high * N_COEFFICIENTS
-    words = np.empty((len(attempts), n_words), dtype=np.uint32)
-    for k, attempt in enumerate(attempts):
-        words[k] = _stream(seed, attempt).words(_SYSTEM, n_words)
+    words = words_of_each(_stream(seed, 0), attempts, _SYSTEM, 1 + high * N_COEFFICIENTS)
     n_maps = np.array([low + below(word, high - low + 1) for word in words[:, 0]], dtype=np.int64)
     maps = (2.0 * uniforms(words[:, 1:]) - 1.0).reshape(-1, high, N_COEFFICIENTS)
     a, b, c, d, e, f, g, h, i = np.moveaxis(maps, 2, 0)[:9]
@@ -119,45 +122,43 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
     return least > params.variance_threshold
 
 
-def _survey(params: Params, seed: int, attempts: Sequence[int], candidates: Candidates) -> npt.NDArray[np.float64]:
-    """Return the statistics of each candidate's points, float64 (5, candidates, 3): see `kernels.survey`."""
+def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.float64]:
+    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `kernels.survey`."""
     n, high = candidates.maps.shape[:2]
     chosen = thresholds(candidates.probability)
     maps = np.zeros((-(-n // kernels.CHAINS) * kernels.CHAINS, high, 4, LANES))
     maps[:n, :, :3, :3] = candidates.maps[:, :, :9].reshape(n, high, 3, 3).swapaxes(2, 3)
-    maps[:n, :, 3, :3] = candidates.maps[:, :, 9:]
+    maps[:n, :, 3, :3] = candidates.maps[:, :, 9:] * _SCALE
     states = np.empty((len(maps), N_ROWS, LANES))
     choices = np.zeros((kernels.CHAINS, params.points), dtype=np.uint8)
     for first in range(0, n, kernels.CHAINS):
-        for k in range(first, min(first + kernels.CHAINS, n)):
-            words = _stream(seed, attempts[k]).words(_POINTS, params.points)
-            kernels.choose_maps(words, chosen[k, : candidates.n_maps[k] - 1], choices[k - first])
-        kernels.survey(maps[first : first + kernels.CHAINS], choices, states[first : first + kernels.CHAINS])
+        four = slice(first, first + kernels.CHAINS)
+        words = words_of_each(_stream(seed, 0), attempts[four], _POINTS, params.points)
+        for k, each in enumerate(words):
+            kernels.choose_maps(each, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
+        kernels.survey(maps[four], choices, states[four])
     return np.moveaxis(states[:n, :, :3], 1, 0)
 
 
 def accepted(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.bool_]:
     """Return what `accepts` says of each candidate: bool (candidates,).
 
-    Sums tell divergence exactly, and sums of squares tell the variances in one pass over points that are not kept. Where
-    these overflow, the translations, and with them all points, are taken 2**512 times smaller; where rounding could turn the
-    verdict, `accepts` has the word.
+    Sums of squares give the variances in one pass over points that are not kept. With smaller translations all points are
+    smaller, and their squares overflow later. Where the points are too large or too small for that, or rounding could turn
+    the verdict, `accepts` has the word.
     """
     with np.errstate(all="ignore"):
-        statistics = _survey(params, seed, attempts, candidates)
-        spread = statistics[HIGH].max(axis=1) - statistics[LOW].min(axis=1)
-        finite = (np.abs(statistics[SUM]).sum(axis=1) < math.inf) & (spread > 0.0) & (spread < math.inf)
-        huge = np.flatnonzero(finite & np.isinf(statistics[SQUARES]).any(axis=1))
-        if huge.size:
-            smaller = Candidates(candidates.n_maps[huge], candidates.maps[huge], candidates.probability[huge])
-            smaller.maps[:, :, 9:] *= 2.0**-512
-            statistics[:, huge] = _survey(params, seed, [attempts[k] for k in huge], smaller)
-        mean, square = statistics[SUM] / params.points, statistics[SQUARES] / params.points
-        half_range = 0.5 * (statistics[HIGH].max(axis=1) - statistics[LOW].min(axis=1))[:, None]
+        _, total, squares, low, high = _survey(params, seed, attempts, candidates)
+        spread = high.max(axis=1) - low.min(axis=1)
+        size = np.maximum(np.abs(low), np.abs(high)).max(axis=1)
+        mean, square = total / params.points, squares / params.points
+        half_range = 0.5 * spread[:, None]
         excess = (square - mean * mean) / half_range**2 - params.variance_threshold
-        sure = np.abs(excess) > _ROUNDING * params.points * (1.0 + square / half_range**2)
-    verdicts: npt.NDArray[np.bool_] = finite & (excess > 0.0).all(axis=1)
-    for k in np.flatnonzero(finite & ~sure.all(axis=1)).tolist():
+        clear = np.abs(excess) > _ROUNDING * params.points * (1.0 + square / half_range**2)
+        diverges = ~np.isfinite(total).all(axis=1) | (size >= _OVERFLOWED)
+        sure = clear.all(axis=1) & (size * params.points < 2.0**500) & (spread > 2.0**-500)
+    verdicts: npt.NDArray[np.bool_] = sure & (excess > 0.0).all(axis=1)
+    for k in np.flatnonzero(~diverges & ~sure).tolist():
         verdicts[k] = accepts(params, seed, attempts[k], candidates.candidate(k))
     return verdicts
 

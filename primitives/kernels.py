@@ -34,6 +34,13 @@ def philox4x32(key_0, key_1, counter_1, counter_2, counter_3, out):
 
 
 @njit(cache=True)
+def philox4x32_each(key_0, key_1, counters_1, counter_2, counter_3, out):
+    """Fill each row of `out` as `philox4x32` does, with its own word 1 of the counter: int64 (rows,)."""
+    for row in range(out.shape[0]):
+        philox4x32(key_0, key_1, counters_1[row], counter_2, counter_3, out[row])
+
+
+@njit(cache=True)
 def _draw_line_inside(x, y, x_end, y_end, grey, width, pixels):
     """Draw a line whose ends lie inside the image, whose rows stand one after the other in `pixels`."""
     run, rise = abs(x_end - x), abs(y_end - y)

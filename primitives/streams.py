@@ -8,12 +8,13 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from primitives.kernels import philox4x32
+from primitives.kernels import philox4x32, philox4x32_each
 
 
 def uniforms(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
@@ -46,6 +47,15 @@ class Stream(NamedTuple):
     def uniforms(self, lane: int, n: int) -> npt.NDArray[np.float64]:
         """Return `n` numbers of a lane, float64 (n,), uniform in the open interval (0, 1) with a step of 2**-32."""
         return uniforms(self.words(lane, n))
+
+
+def words_of_each(stream: Stream, instances: Sequence[int], lane: int, n: int) -> npt.NDArray[np.uint32]:
+    """Return the first `n` words of a lane of each of the streams that differ in `instance` alone: uint32 (instances, n)."""
+    seed, domain, category, _ = stream
+    out = np.empty((len(instances), (n + 3) // 4 * 4), dtype=np.uint32)
+    each = np.array(instances, dtype=np.int64)
+    philox4x32_each(seed & 0xFFFFFFFF, seed >> 32, each, category, domain << 16 | lane, out)
+    return out[:, :n]
 
 
 CATEGORY, TRAIN, VALIDATION, PLAN = range(4)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primitives.kernels import philox4x32
-from primitives.streams import CATEGORY, PLAN, TRAIN, VALIDATION, Stream, below, domain, uniforms
+from primitives.streams import CATEGORY, PLAN, TRAIN, VALIDATION, Stream, below, domain, uniforms, words_of_each
 from tests import misfit
 
 MASK = 0xFFFFFFFF
@@ -54,6 +54,14 @@ def test_the_kernel_gives_the_references_blocks(key: tuple[int, int], counter: t
     out = np.zeros(4 * n, dtype=np.uint32)
     philox4x32(*key, *counter, out)
     assert out.tolist() == [word for block in range(n) for word in philox((block, *counter), key)]
+
+
+@settings(deadline=None)
+@given(STREAM, LANE, st.lists(WORD, max_size=5), st.integers(0, 9))
+def test_many_streams_at_once_are_each_one(stream: Stream, lane: int, instances: list[int], n: int) -> None:
+    found = words_of_each(stream, instances, lane, n)
+    assert found.shape == (len(instances), n)
+    assert found.tolist() == [stream._replace(instance=k).words(lane, n).tolist() for k in instances]
 
 
 @settings(deadline=None)
