@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -54,8 +55,8 @@ def labels_of(column: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _vertex_distribution(low: int, high: int) -> npt.NDArray[np.float64]:
-    """Return P(vertices <= low), P(vertices <= low + 1), ...: float64 (high - low + 1,), the last one 1.
+def _vertex_distribution(low: int, high: int) -> list[float]:
+    """Return P(vertices <= low), P(vertices <= low + 1), ...: high - low + 1 of them, the last one 1.
 
     The floor of an exponential of mean 100 is n with a probability that falls by exp(-1/100) from one n to the next;
     drawing again outside the range only scales it. The exponential is its power series: no libm.
@@ -66,22 +67,20 @@ def _vertex_distribution(low: int, high: int) -> npt.NDArray[np.float64]:
         ratio += term
     weights = np.cumprod(np.full(high - low + 1, ratio))
     cumulative = np.cumsum(weights)
-    distribution: npt.NDArray[np.float64] = cumulative / cumulative[-1]
+    distribution: list[float] = (cumulative / cumulative[-1]).tolist()
     return distribution
 
 
 def draw(params: Params, words: npt.NDArray[np.uint32]) -> Shape:
     """Return the shape that uint32 (7,) random words give: one word for each of its parameters, in their order."""
-    vertices, contours, radius = (int(words[k]) for k in (0, 1, 4))
-    uniform_vertices = (vertices + 0.5) * 2.0**-32
+    vertices, contours, *reals = words.tolist()
+    radius = reals.pop(2)
+    ranges = (params.perlin, params.gap, params.aspect, params.aspect)
     perlin, gap, aspect_x, aspect_y = (
-        low + (high - low) * (int(word) + 0.5) * 2.0**-32
-        for word, (low, high) in zip(
-            words[[2, 3, 5, 6]], (params.perlin, params.gap, params.aspect, params.aspect), strict=True
-        )
+        low + (high - low) * (word + 0.5) * 2.0**-32 for word, (low, high) in zip(reals, ranges, strict=True)
     )
     return Shape(
-        vertices=params.vertices[0] + int(np.searchsorted(_vertex_distribution(*params.vertices), uniform_vertices)),
+        vertices=params.vertices[0] + bisect_left(_vertex_distribution(*params.vertices), (vertices + 0.5) * 2.0**-32),
         contours=params.contours[0] + below(contours, params.contours[1] - params.contours[0] + 1),
         perlin=perlin,
         gap=gap,
