@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,35 +71,26 @@ def sample_categories(spec: Spec, workers: int | None = 1, show: bool = False) -
     parts: list[pa.Table] = []
     n_found = n_tried = 0
     spec.rules.warm()
-    with Progress(wanted, "categories", spec.name, show) as progress:
+    chunks = (range(first, first + _CHUNK) for first in itertools.count(0, _CHUNK))
+    tasks = ((spec.family, spec.parameters, spec.seed, attempts) for attempts in chunks)
+    with (
+        Progress(wanted, "categories", spec.name, show) as progress,
+        in_parallel(_sample_chunk, tasks, n_workers, ordered=True) as results,
+    ):
         while n_found < wanted:
+            part = next(results)
+            rows = _distinct(part, seen)[: wanted - n_found]
+            parts.append(part.take(pa.array(rows, pa.int64())))
+            n_found += len(rows)
+            n_tried += _CHUNK
+            progress.advance(len(rows))
             if n_tried >= _PATIENCE * (n_found + 1):
                 raise InputError(
                     f"`params` accept {n_found} of {n_tried:,} candidates, too few for {wanted:,} `categories`: ease them"
                     " (exfractal's `variance_threshold`)"
                 )
-            chunks = _next_chunks(wanted - n_found, n_found, n_tried, n_workers)
-            tasks = ((spec.family, spec.parameters, spec.seed, attempts) for attempts in chunks)
-            with in_parallel(_sample_chunk, tasks, n_workers, ordered=True) as results:
-                for part in results:
-                    rows = _distinct(part, seen)[: wanted - n_found]
-                    parts.append(part.take(pa.array(rows, pa.int64())))
-                    n_found += len(rows)
-                    progress.advance(len(rows))
-            n_tried = chunks[-1].stop
     table = pa.concat_tables(parts)
     return Sampled(_numbered(table, spec.family), table.column("attempt")[-1].as_py() + 1)
-
-
-def _next_chunks(n_missing: int, n_found: int, n_tried: int, workers: int) -> list[range]:
-    """Return the attempts to make next: about as many as the acceptance so far says are needed.
-
-    They end where the search would be given up if none were accepted, so that this does not depend on the workers.
-    """
-    n_attempts = n_missing * n_tried * 21 // (20 * n_found) if n_found else max(n_missing, 4 * n_tried)
-    until_given_up = _PATIENCE * (n_found + 1) - n_tried
-    n_chunks = min(max(workers, -(-n_attempts // _CHUNK)), until_given_up // _CHUNK)
-    return [range(n_tried + k * _CHUNK, n_tried + (k + 1) * _CHUNK) for k in range(n_chunks)]
 
 
 def _numbered(table: pa.Table, family_name: str) -> pa.Table:

@@ -65,7 +65,8 @@ def in_parallel(
 ) -> Iterator[Iterator[T]]:
     """Give the results of `function(*task)` for each task, as they are done or in the tasks' order.
 
-    Tasks are taken from the iterable as workers become free. An exception inside the block ends the workers at once.
+    Tasks are taken from the iterable, which may be endless, as workers become free. The end of the block waits for those
+    that are under way; an exception inside it ends the workers at once.
 
     Raises
     ------
@@ -81,6 +82,10 @@ def in_parallel(
         with _unbroken():
             executor = _ready_workers(workers)
         yield _results(executor, function, tasks, pending, 2 * workers, ordered)
+        with _unbroken():
+            for unwanted in pending:
+                unwanted.cancel()
+            wait(pending)
     except BaseException as error:
         if executor is not None:
             with _unbroken():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -47,6 +48,12 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
     with in_parallel(squared, tasks(), 2) as results:  # type: ignore[arg-type]
         for done, _ in enumerate(results, start=1):
             assert len(taken) <= done + 4
+
+
+def test_of_endless_tasks_one_takes_as_many_as_one_wants() -> None:
+    for workers in (1, 2, 3):
+        with in_parallel(squared, ((number,) for number in itertools.count()), workers, ordered=True) as results:
+            assert list(itertools.islice(results, 10)) == [number * number for number in range(10)]
 
 
 def test_an_error_of_a_task_comes_out_and_the_next_tasks_run() -> None:
