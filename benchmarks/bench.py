@@ -112,10 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     say(f"{here['cpu']}, {here['cores']} cores, {here['platform']}, Python {here['python']}; tars on {tar_folder()[1]}")
     say("CPU time of one process, medians of rounds in which both sides take turns")
+    first = json.loads((RESULTS / "first.json").read_text())["results"]
     results: dict[str, Result] = {}
     for each in TARGETS if name == "all" else (name,):
         result = results[each] = measure(each)
-        lines = family_lines(result) if isinstance(result, FamilyResult) else search_lines(result)
+        table = family_lines if isinstance(result, FamilyResult) else search_lines
+        lines = table(result, first[each])  # type: ignore[operator]
         say("", *lines)
     failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
     print("\nFAIL: " + ", ".join(failed) if failed else "\nall targets met")

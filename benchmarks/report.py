@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from families import FamilyResult
 from measures import Agreement, Ratio
@@ -38,14 +39,14 @@ def _agreement(agreement: Agreement) -> str:
     )
 
 
-def family_lines(result: FamilyResult) -> Iterator[str]:
-    """Yield the lines of a family's table."""
+def family_lines(result: FamilyResult, first: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a family's table; `first` is what was recorded of it before anything was tuned."""
     whole_us = result.shard_us
     yield f"{_NAMES[result.family]}, {result.size_px} px: {result.categories} categories x {result.rounds} images"
-    yield f"  {'stage':<44}{'us/image':>12}  share"
+    yield f"  {'stage':<44}{'us/image':>12}  share  at first"
     for stage, us in result.stages_us.items():
-        yield _row(stage, us, _share(us, whole_us))
-    yield _row("whole shard", whole_us, f"{1:5.0%}  {1e6 / whole_us:,.0f} images/s per core")
+        yield _row(stage, us, f"{_share(us, whole_us)}  {first['stages_us'][stage]:8,.1f}")
+    yield _row("whole shard", whole_us, f"{1:5.0%}  {first['shard_us']:8,.1f}  {1e6 / whole_us:,.0f} images/s per core")
     yield _row("published procedure", result.published_us, f"       {1e6 / result.published_us:,.0f} images/s per core")
     yield _ratio("published procedure / whole shard", result.ratio)
     if result.t1_us is not None:
@@ -64,14 +65,18 @@ def family_lines(result: FamilyResult) -> Iterator[str]:
     yield _agreement(result.agreement)
 
 
-def search_lines(result: SearchResult) -> Iterator[str]:
-    """Yield the lines of the search's table."""
+def search_lines(result: SearchResult, first: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the search's table; `first` is what was recorded of it before anything was tuned."""
     yield f"ExFractalDB, search: {result.candidates:,} candidates; and the whole search for {result.categories} categories"
-    yield f"  {'':<44}{'us':>12}"
-    yield _row("per candidate", result.candidate_us)
+    yield f"  {'':<44}{'us':>12}         at first"
+    yield _row("per candidate", result.candidate_us, f"{'':5}  {first['candidate_us']:8,.1f}")
     yield _row("per candidate, published search", result.published_candidate_us)
     yield _ratio("published / ours, per candidate", result.ratio)
-    yield _row("per accepted category", result.category_us, f"acceptance {result.acceptance:.2%}")
+    yield _row(
+        "per accepted category",
+        result.category_us,
+        f"{'':5}  {first['category_us']:8,.1f}  acceptance {result.acceptance:.2%}",
+    )
     yield _row("per accepted category, published search", result.published_category_us)
     yield f"  {'published / ours, per accepted category':<44}{result.category_ratio:>11,.1f}x"
     yield f"  {'21,000 categories':<44}{21_000 * result.category_us / 1e6:>11,.0f} s of one core"
