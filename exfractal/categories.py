@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from exfractal import kernels
 from exfractal.params import N_COEFFICIENTS, Params
-from exfractal.simd import LANES, N_ROWS
+from exfractal.simd import CHAINS, LANES, N_ROWS, survey
 from primitives.fields import InputError, is_finite
 from primitives.streams import CATEGORY, Stream, below, domain, uniforms, words_of_each
 
@@ -123,20 +123,20 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
 
 
 def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.float64]:
-    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `kernels.survey`."""
+    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `simd.survey`."""
     n, high = candidates.maps.shape[:2]
     chosen = thresholds(candidates.probability)
-    maps = np.zeros((-(-n // kernels.CHAINS) * kernels.CHAINS, high, 4, LANES))
+    maps = np.zeros((-(-n // CHAINS) * CHAINS, high, 4, LANES))
     maps[:n, :, :3, :3] = candidates.maps[:, :, :9].reshape(n, high, 3, 3).swapaxes(2, 3)
     maps[:n, :, 3, :3] = candidates.maps[:, :, 9:] * _SCALE
     states = np.empty((len(maps), N_ROWS, LANES))
-    choices = np.zeros((kernels.CHAINS, params.points), dtype=np.uint8)
-    for first in range(0, n, kernels.CHAINS):
-        four = slice(first, first + kernels.CHAINS)
+    choices = np.zeros((CHAINS, params.points), dtype=np.uint8)
+    for first in range(0, n, CHAINS):
+        four = slice(first, first + CHAINS)
         words = words_of_each(_stream(seed, 0), attempts[four], _POINTS, params.points)
         for k, each in enumerate(words):
             kernels.choose_maps(each, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
-        kernels.survey(maps[four], choices, states[four])
+        survey(maps[four], choices, states[four])
     return np.moveaxis(states[:n, :, :3], 1, 0)
 
 

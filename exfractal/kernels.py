@@ -5,11 +5,6 @@ import math
 import numpy as np
 from numba import njit
 
-from exfractal.simd import HIGH, LOW, advance
-
-CHAINS = 4
-"""How many chaos games are played side by side: enough to keep a processor busy while each waits for its last point."""
-
 
 @njit(cache=True)
 def choose_maps(words, thresholds, choices):
@@ -62,26 +57,6 @@ def iterate(maps, choices, points):
     if not abs(sum_x) + abs(sum_y) + abs(sum_z) < math.inf or not 0.0 < high - low < math.inf:
         return math.nan, math.nan, math.nan, math.nan, math.nan
     return low, high, sum_x / n, sum_y / n, sum_z / n
-
-
-@njit(cache=True)
-def survey(maps, choices, state):
-    """Play a chaos game from the origin for each of four systems, keeping statistics instead of points.
-
-    Parameters
-    ----------
-    maps : float64 (4, maps, 4, 4); of each map the three columns of its matrix, then its translation; x, y, z, 0
-    choices : uint8 (4, points)
-    state : float64 (4, 5, 4), written; of each system, for x, y, z, 0: the last point, then the sum, the sum of the squares,
-        the least and the greatest value of each coordinate; the points are those of `iterate`, bit for bit
-    """
-    n_maps = maps.shape[1]
-    flat = maps.reshape(-1, 4, 4)
-    state[:, :] = 0.0
-    state[:, LOW], state[:, HIGH] = math.inf, -math.inf
-    for i in range(choices.shape[1]):
-        for chain in range(CHAINS):
-            advance(flat, chain * n_maps + np.int64(choices[chain, i]), state, chain)
 
 
 @njit(cache=True)

@@ -1,15 +1,20 @@
-"""One step of a chaos game on the four lanes of a vector: x, y, z and a spare one.
+"""Four chaos games side by side, on the lanes of vectors: x, y, z and a spare one.
 
 numba vectorises loops, not the twelve multiplications and additions of one affine map, and fusing none of them into another
-is what keeps the same bits on every processor. So this one step is spelt out for LLVM. Without numba's compiler it is the
-plain function.
+is what keeps the same bits on every processor. So one step is spelt out for LLVM. Without numba's compiler it is the plain
+function.
 """
 
+import math
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic, overload
+
+CHAINS = 4
+"""How many games are played side by side: enough to keep a processor busy while each waits for its last point."""
 
 LANES = 4
 POINT, SUM, SQUARES, LOW, HIGH = range(5)
@@ -67,7 +72,7 @@ class _Rows:
 
 @intrinsic
 def _advance(typing_context, maps, number, state, chain):  # type: ignore[no-untyped-def]
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         maps, number, state, chain = arguments
         m = _Rows(context, builder, signature.args[0], maps, builder.mul(number, ir.Constant(_INT, LANES)))
         s = _Rows(context, builder, signature.args[2], state, builder.mul(chain, ir.Constant(_INT, N_ROWS)))
@@ -83,9 +88,29 @@ def _advance(typing_context, maps, number, state, chain):  # type: ignore[no-unt
             s[row] = builder.select(builder.fcmp_ordered(order, point, s[row]), point, s[row])
         return context.get_dummy_value()
 
-    return types.void(maps, types.int64, state, types.int64), generate
+    return types.void(maps, types.int64, state, types.int64), _generate
 
 
 @overload(advance)
 def _compiled(maps, number, state, chain):  # type: ignore[no-untyped-def]
     return lambda maps, number, state, chain: _advance(maps, number, state, chain)  # type: ignore[call-arg]
+
+
+@njit(cache=True)
+def survey(maps, choices, state):  # type: ignore[no-untyped-def]
+    """Play a chaos game from the origin for each of four systems, keeping statistics instead of points.
+
+    Parameters
+    ----------
+    maps : float64 (4, maps, 4, 4); of each map the three columns of its matrix, then its translation; x, y, z, 0
+    choices : uint8 (4, points)
+    state : float64 (4, 5, 4), written; of each system, for x, y, z, 0: the last point, then the sum, the sum of the squares,
+        the least and the greatest value of each coordinate; the points are those of `iterate`, bit for bit
+    """
+    n_maps = maps.shape[1]
+    flat = maps.reshape(-1, 4, 4)
+    state[:, :] = 0.0
+    state[:, LOW], state[:, HIGH] = math.inf, -math.inf
+    for i in range(choices.shape[1]):
+        for chain in range(CHAINS):
+            advance(flat, chain * n_maps + np.int64(choices[chain, i]), state, chain)  # type: ignore[no-untyped-call]

@@ -79,10 +79,8 @@ def undocumented(tree: ast.AST) -> Iterator[str]:
 
 
 def not_for_kernels(tree: ast.AST) -> Iterator[str]:
-    """Yield what a kernel may not import; `simd` is the part of a kernel that is spelt out for the compiler."""
-    yield from (
-        name for name in imports(tree) if name.split(".")[0] not in ("math", "numpy", "numba") and ".simd." not in name
-    )
+    """Yield what a kernel may not import."""
+    yield from (name for name in imports(tree) if name.split(".")[0] not in ("math", "numpy", "numba"))
 
 
 def of_ours(*names: str) -> Scan:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exfractal import kernels
 from exfractal.categories import draw, thresholds
 from exfractal.params import Params
-from exfractal.simd import advance
+from exfractal.simd import advance, survey
 from primitives.streams import Stream
 from tests import misfit
 
@@ -56,7 +56,7 @@ def test_four_chaos_games_side_by_side_have_the_statistics_of_each_ones_points()
         [np.random.default_rng(k).integers(0, n, 500) for k, n in enumerate(drawn.n_maps)], dtype=np.uint8
     )
     states, plain = np.empty((4, 5, 4)), np.empty((4, 5, 4))
-    kernels.survey(maps, choices, states)
+    survey(maps, choices, states)
     for k in range(4):
         points, _, _ = chaos_game(drawn.maps[k].tolist(), choices[k].tolist())
         x, y, z = zip(*points, strict=True)
