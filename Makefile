@@ -9,14 +9,14 @@ workers = $(if $(WORKERS),--workers $(WORKERS))
 .PHONY: help dataset test lint style bench bench-check docs clean
 
 help:
-	@echo 'make dataset   bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
-	@echo 'make test      run the tests'
-	@echo 'make lint      check style, types and layers'
-	@echo 'make style     fix what of the style can be fixed by itself'
-	@echo 'make bench     measure the speed, as ratios to the published procedure'
+	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
+	@echo 'make test         run the tests'
+	@echo 'make lint         check style, types and layers'
+	@echo 'make style        fix what of the style can be fixed by itself'
+	@echo 'make bench        measure the speed, as ratios to the published procedure'
 	@echo 'make bench-check  compare the speed with the recorded ratios'
-	@echo 'make docs      make the pictures of the README and docs/ again'
-	@echo 'make clean     remove the environment and the caches; data/ stays'
+	@echo 'make docs         make the pictures of the README and docs/ again'
+	@echo 'make clean        remove the environment and the caches; data/ stays'
 
 $(BIN)/fdsl: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'make: PYTHON (=$(PYTHON)) must be Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }

@@ -253,7 +253,7 @@ def verify(out: Path, workers: int | None, window: str | None, split: str) -> No
     if found.problems:
         raise click.ClickException(
             f"{out}: {_count(len(found.problems), 'problem')};"
-            " remove what is wrong, and the command that baked it makes what is missing"
+            " the command that baked it makes what is missing, and what is wrong once that is removed"
         )
     click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
 
@@ -266,6 +266,7 @@ def _explain(error: OSError) -> str:
 
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+_CLEANING_S = 30
 
 
 class Terminated(SystemExit):
@@ -275,6 +276,7 @@ class Terminated(SystemExit):
 def _stop(number: int, frame: FrameType | None) -> None:
     for each in _STOPS:
         signal.signal(each, signal.SIG_IGN)  # once is enough: asking again would only disturb the cleaning up
+    signal.alarm(_CLEANING_S)  # which the system ends if it hangs
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
 
 

@@ -116,8 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, Result] = {}
     for each in TARGETS if name == "all" else (name,):
         result = results[each] = measure(each)
-        table = family_lines if isinstance(result, FamilyResult) else search_lines
-        lines = table(result, first[each])  # type: ignore[operator]
+        lines = (
+            family_lines(result, first[each]) if isinstance(result, FamilyResult) else search_lines(result, first[each])
+        )
         say("", *lines)
     failed = [each for each, result in results.items() if not (result.ratio.is_met and result.agreement.is_same)]
     print("\nFAIL: " + ", ".join(failed) if failed else "\nall targets met")

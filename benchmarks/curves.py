@@ -36,10 +36,9 @@ _SHARD_S = 0.25
 """About how long a worker is at one shard: short enough that the last ones end together."""
 
 
-def _spec(family: str, name: str, categories: int, train: int, **others: Any) -> Spec:
-    return parse_spec(
-        {"name": name, "family": family, "categories": categories, "instances": {"train": train}, **others}
-    )
+def _spec(family: str, categories: int, train: int, others: dict[str, Any]) -> Spec:
+    mapping = {"name": "curve", "family": family, "categories": categories, "instances": {"train": train}}
+    return parse_spec({**mapping, **others})
 
 
 def image_us(spec: Spec) -> float:
@@ -63,8 +62,8 @@ def images_per_s(family: str, each_us: float, workers: list[int]) -> dict[int, f
     taken: dict[int, list[float]] = {n: [] for n in workers}
     for _ in range(_ROUNDS):
         for n in workers:
-            spec = _spec(family, "curve", _CATEGORIES, 8 * n * samples // _CATEGORIES, shards={"samples": samples})
-            warm = _spec(family, "warm", _CATEGORIES, n, shards={"samples": 1})
+            spec = _spec(family, _CATEGORIES, 8 * n * samples // _CATEGORIES, {"shards": {"samples": samples}})
+            warm = _spec(family, _CATEGORIES, n, {"shards": {"samples": 1}})
             with tempfile.TemporaryDirectory(prefix="fdsl-bench-", dir=tar_folder()[0]) as folder:
                 bake(warm, Path(folder, "warm"), workers=n)
                 table = sample_categories(spec, 1).table
@@ -105,10 +104,10 @@ def main() -> None:
     """Measure, print, write the numbers and the plots."""
     workers = sorted({n for k in range(11) if (n := 2**k) <= joblib.cpu_count()} | {joblib.cpu_count()})
     sizes = {
-        family: {size: image_us(_spec(family, "size", _CATEGORIES, _ROUNDS, image={"size": size})) for size in SIZES_PX}
+        family: {size: image_us(_spec(family, _CATEGORIES, _ROUNDS, {"image": {"size": size}})) for size in SIZES_PX}
         for family in FAMILIES
     }
-    points = {n: image_us(_spec("exfractal", "points", _CATEGORIES, _ROUNDS, params={"points": n})) for n in POINTS}
+    points = {n: image_us(_spec("exfractal", _CATEGORIES, _ROUNDS, {"params": {"points": n}})) for n in POINTS}
     default_us = {"exfractal": sizes["exfractal"][224], "rcdb": sizes["rcdb"][512]}
     rates = {family: images_per_s(family, default_us[family], workers) for family in FAMILIES}
     for family, found in rates.items():

@@ -71,22 +71,23 @@ def _vertex_distribution(low: int, high: int) -> list[float]:
     return distribution
 
 
+def _within(ends: tuple[float, float], word: int) -> float:
+    """Return a number uniform between two ends from one random word."""
+    low, high = ends
+    return low + (high - low) * (word + 0.5) * 2.0**-32
+
+
 def draw(params: Params, words: npt.NDArray[np.uint32]) -> Shape:
     """Return the shape that uint32 (7,) random words give: one word for each of its parameters, in their order."""
-    vertices, contours, *reals = words.tolist()
-    radius = reals.pop(2)
-    ranges = (params.perlin, params.gap, params.aspect, params.aspect)
-    perlin, gap, aspect_x, aspect_y = (
-        low + (high - low) * (word + 0.5) * 2.0**-32 for word, (low, high) in zip(reals, ranges, strict=True)
-    )
+    vertices, contours, perlin, gap, radius, aspect_x, aspect_y = words.tolist()
     return Shape(
         vertices=params.vertices[0] + bisect_left(_vertex_distribution(*params.vertices), (vertices + 0.5) * 2.0**-32),
         contours=params.contours[0] + below(contours, params.contours[1] - params.contours[0] + 1),
-        perlin=perlin,
-        gap=gap,
+        perlin=_within(params.perlin, perlin),
+        gap=_within(params.gap, gap),
         radius=params.radius[0] + below(radius, params.radius[1] - params.radius[0] + 1),
-        aspect_x=aspect_x,
-        aspect_y=aspect_y,
+        aspect_x=_within(params.aspect, aspect_x),
+        aspect_y=_within(params.aspect, aspect_y),
     )
 
 

@@ -26,12 +26,7 @@ def contact_sheet(spec: Spec, table: pa.Table, n_instances: int) -> npt.NDArray[
     n_categories = table.num_rows
     step = _TILE_PX + _GAP_PX
     sheet = np.full((_TITLE_PX + n_categories * step, _MARGIN_PX + n_instances * step), _PAPER, dtype=np.uint8)
-    _write(
-        sheet,
-        f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}",
-        _GAP_PX,
-        14,
-    )
+    _write(sheet, f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}", _GAP_PX, 14)
     for instance in range(n_instances):
         _write(sheet, str(instance), _MARGIN_PX + instance * step, _TITLE_PX - 6)
     for category in range(n_categories):

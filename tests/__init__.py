@@ -9,6 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 
+def chaos_game(maps: list[list[float]], choices: list[int]) -> list[tuple[float, float, float]]:
+    """Return the points from the image of the origin on; each of the maps has its 12 coefficients."""
+    x = y = z = 0.0
+    points = []
+    for choice in choices:
+        a, b, c, d, e, f, g, h, i, j, k, m = maps[choice]
+        x, y, z = (
+            (a * x + b * y) + (c * z + j),
+            (d * x + e * y) + (f * z + k),
+            (g * x + h * y) + (i * z + m),
+        )
+        points.append((x, y, z))
+    return points
+
+
 def line_pixels(x: int, y: int, x_end: int, y_end: int) -> set[tuple[int, int]]:
     """Return the pixels (x, y) of an unclipped Bresenham line: one per step along the longer axis, halves rounded away."""
     steps = max(abs(x_end - x), abs(y_end - y), 1)

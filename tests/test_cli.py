@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -228,6 +229,23 @@ def test_progress_is_plain_lines_when_not_on_a_terminal(small: Path) -> None:
     done = fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_cleaning_up_that_hangs_is_ended() -> None:
+    code = """if True:
+        import os, signal, time, click, cli
+        @cli.fdsl.command
+        def hang():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            finally:
+                time.sleep(60)
+        cli._CLEANING_S = 1
+        cli.sys.argv = ["fdsl", "hang"]
+        cli.main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_no_command_is_help_and_wrong_usage(small: Path) -> None:

@@ -16,7 +16,7 @@ from exfractal.params import Params
 from exfractal.render import DRAWN_SCHEMA, Drawn, Image, _object_lanes, cloud, make, project, render
 from primitives.fields import InputError
 from primitives.streams import TRAIN, VALIDATION, Stream, domain
-from tests import misfit
+from tests import chaos_game, misfit
 
 RANDOM, RING = Params(), Params(viewpoint="ring")
 FEW = Params(points=100)
@@ -48,20 +48,9 @@ HOPELESS = system(1e30, 0.0)
 """Diverges under any weight."""
 
 
-def play(maps: npt.NDArray[np.float64], choices: list[int]) -> npt.NDArray[np.float64]:
+def play(maps: npt.NDArray[np.float64], choices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the points, (points, 3), of a plain chaos game."""
-    numbers = maps.tolist()
-    x = y = z = 0.0
-    points = []
-    for choice in choices:
-        a, b, c, d, e, f, g, h, i, j, k, m = numbers[choice]
-        x, y, z = (
-            (a * x + b * y) + (c * z + j),
-            (d * x + e * y) + (f * z + k),
-            (g * x + h * y) + (i * z + m),
-        )
-        points.append((x, y, z))
-    return np.array(points)
+    return np.array(chaos_game(maps.tolist(), choices.tolist()))
 
 
 def rotate(points: npt.NDArray[np.float64], quaternion: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -119,7 +108,7 @@ def test_an_image_is_the_weighted_attractor_seen_from_its_viewpoint(
         maps[:, drawn.coefficient] *= drawn.factor
     source = stream if params is RANDOM else name(instance // 12 * 12, category)
     words = source.words(_object_lanes(drawn.redraws)[1], params.points)
-    points = play(maps, np.searchsorted(of.thresholds, words, side="right").tolist())
+    points = play(maps, np.searchsorted(of.thresholds, words, side="right"))
     assert_is_seen(image, points, drawn[3:])
 
 
@@ -129,7 +118,7 @@ def test_a_weight_scales_its_coefficient_in_every_map_and_nothing_else(coefficie
     made = cloud(systems()[1], words, coefficient, 0.4)
     scaled = before * np.where(np.arange(12) == coefficient, 0.4, 1.0)
     assert made is not None
-    expected = play(scaled, np.searchsorted(systems()[1].thresholds, words, side="right").tolist())
+    expected = play(scaled, np.searchsorted(systems()[1].thresholds, words, side="right"))
     assert np.array_equal(made.points.T, expected)
     assert np.array_equal(systems()[1].maps, before)
 
