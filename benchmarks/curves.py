@@ -47,10 +47,8 @@ def image_us(spec: Spec) -> float:
     taken = []
     for instance in range(-1, _ROUNDS):
         start = time.process_time()
-        for category, row in enumerate(rows):
-            image, _ = spec.rules.render(
-                spec.parameters, spec.size_px, row, stream_of(spec, category, max(instance, 0))
-            )
+        samples = ((row, stream_of(spec, category, max(instance, 0))) for category, row in enumerate(rows))
+        for image, _ in spec.rules.render_each(spec.parameters, spec.size_px, samples):
             encode(image, spec.rules.BIT_DEPTH)
         taken.append(1e6 * (time.process_time() - start) / len(rows))
     return median(taken[1:])

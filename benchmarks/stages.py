@@ -30,16 +30,16 @@ STAGES: dict[str, dict[str, list[Place]]] = {
     "exfractal": {
         "random words": [("primitives.streams", "philox4x32")],
         "choose maps": [("exfractal.kernels", "choose_maps")],
-        "iterate": [("exfractal.kernels", "iterate")],
+        "iterate": [("exfractal.attractors", "play")],
         "project, plot": [("exfractal.render", "project")],
-        "weight, view, arrays": [("exfractal", "render")],
+        "weight, view, arrays": [("exfractal.render", "_render_few")],
         **_PACKING,
     },
     "rcdb": {
         "random words": [("primitives.streams", "philox4x32")],
         "noise, geometry": [("rcdb.kernels", "grow_contours")],
         "lines": [("rcdb.render", "draw_polygons")],
-        "parameters, arrays, white": [("rcdb", "render")],
+        "parameters, arrays, white": [("rcdb.render", "render")],
         **_PACKING,
     },
 }

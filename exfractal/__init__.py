@@ -6,7 +6,7 @@ The names below are the family's public contract; `shards.families` says what ea
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
 from exfractal.params import Params
 from exfractal.published import read_csv, write_csv
-from exfractal.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, warm
+from exfractal.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
 
 __all__ = [
     "BIT_DEPTH",
@@ -19,6 +19,7 @@ __all__ = [
     "make",
     "read_csv",
     "render",
+    "render_each",
     "sample",
     "unpack",
     "warm",

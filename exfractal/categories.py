@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from exfractal import kernels
+from exfractal.attractors import Games, System, in_lanes, thresholds
 from exfractal.params import N_COEFFICIENTS, Params
-from exfractal.simd import CHAINS, LANES, N_ROWS, survey
+from exfractal.simd import CHAINS, LANES, N_ROWS, play
 from primitives.fields import InputError, is_finite
 from primitives.streams import CATEGORY, Stream, below, domain, uniforms, words_of_each
 
@@ -45,17 +46,6 @@ SCHEMA = pa.schema(
 the candidate that was accepted, null in an imported table."""
 
 
-class System(NamedTuple):
-    """One category's iterated function system.
-
-    maps : float64 (maps, 12); a..i (the matrix row by row), then the translation.
-    thresholds : uint32 (maps - 1,); the maps' cumulative probabilities times 2**32.
-    """
-
-    maps: npt.NDArray[np.float64]
-    thresholds: npt.NDArray[np.uint32]
-
-
 class Candidate(NamedTuple):
     """A system that may become a category."""
 
@@ -78,12 +68,6 @@ class Candidates(NamedTuple):
     def candidate(self, k: int) -> Candidate:
         """Return one of them, without the room."""
         return Candidate(self.maps[k, : self.n_maps[k]], self.probability[k, : self.n_maps[k]])
-
-
-def thresholds(probability: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """Return the cumulative probabilities along the last axis but the last, times 2**32: uint32 (..., maps - 1)."""
-    cumulative = np.cumsum(np.asarray(probability, dtype=np.float64), axis=-1)[..., :-1]
-    return np.minimum(np.floor(cumulative * 2.0**32), 2.0**32 - 1).astype(np.uint32)
 
 
 def _stream(seed: int, attempt: int) -> Stream:
@@ -111,24 +95,21 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
 
     The variance is that of the coordinates after one global minimum and maximum over all axes are taken to [-1, 1].
     """
-    choices = np.empty(params.points, dtype=np.uint8)
-    words = _stream(seed, attempt).words(_POINTS, params.points)
-    kernels.choose_maps(words, thresholds(candidate.probability), choices)
-    points = np.empty((3, params.points))
-    low, high, *means = kernels.iterate(candidate.maps, choices, points)
-    if math.isnan(low):
+    system = System(candidate.maps, thresholds(candidate.probability))
+    (cloud,) = Games(params.points).play([system], [_stream(seed, attempt).words(_POINTS, params.points)])
+    if cloud is None:
         return False
-    least: float = min(kernels.variances(points, tuple(means), 0.5 * (high - low)))
+    least: float = min(kernels.variances(cloud.points, cloud.mean, 0.5 * (cloud.high - cloud.low)))
     return least > params.variance_threshold
 
 
 def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.float64]:
-    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `simd.survey`."""
+    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `simd.play`."""
     n, high = candidates.maps.shape[:2]
     chosen = thresholds(candidates.probability)
     maps = np.zeros((-(-n // CHAINS) * CHAINS, high, 4, LANES))
-    maps[:n, :, :3, :3] = candidates.maps[:, :, :9].reshape(n, high, 3, 3).swapaxes(2, 3)
-    maps[:n, :, 3, :3] = candidates.maps[:, :, 9:] * _SCALE
+    in_lanes(candidates.maps, maps[:n])
+    maps[:, :, 3] *= _SCALE
     states = np.empty((len(maps), N_ROWS, LANES))
     choices = np.zeros((CHAINS, params.points), dtype=np.uint8)
     for first in range(0, n, CHAINS):
@@ -136,7 +117,7 @@ def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) 
         words = words_of_each(_stream(seed, 0), attempts[four], _POINTS, params.points)
         for k, each in enumerate(words):
             kernels.choose_maps(each, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
-        survey(maps[four], choices, states[four])
+        play(maps[four], choices, states[four], None)
     return np.moveaxis(states[:n, :, :3], 1, 0)
 
 

@@ -23,43 +23,6 @@ def choose_maps(words, thresholds, choices):
 
 
 @njit(cache=True)
-def iterate(maps, choices, points):
-    """Play the chaos game from the origin: each point is the image of the one before under the map chosen for it.
-
-    Parameters
-    ----------
-    maps : float64 (maps, 12); a..i (the matrix row by row), then the translation
-    choices : uint8 (points,)
-    points : float64 (3, points), written; axes x, y, z. What stands there after a divergence is of no use.
-
-    Returns
-    -------
-    low, high : float64; the least and the greatest coordinate of all points and axes
-    mean_x, mean_y, mean_z : float64
-        All of them NaN if the system diverges (a coordinate, or their sum, leaves the range of float64), or if all points
-        are one.
-    """
-    n = choices.shape[0]
-    x = y = z = sum_x = sum_y = sum_z = 0.0
-    low, high = math.inf, -math.inf
-    for i in range(n):
-        m = maps[choices[i]]
-        x, y, z = (
-            (m[0] * x + m[1] * y) + (m[2] * z + m[9]),
-            (m[3] * x + m[4] * y) + (m[5] * z + m[10]),
-            (m[6] * x + m[7] * y) + (m[8] * z + m[11]),
-        )
-        points[0, i], points[1, i], points[2, i] = x, y, z
-        sum_x, sum_y, sum_z = sum_x + x, sum_y + y, sum_z + z
-        low, high = min(low, x, y, z), max(high, x, y, z)
-        if i & 63 == 0 and not abs(sum_x) + abs(sum_y) + abs(sum_z) < math.inf:
-            break
-    if not abs(sum_x) + abs(sum_y) + abs(sum_z) < math.inf or not 0.0 < high - low < math.inf:
-        return math.nan, math.nan, math.nan, math.nan, math.nan
-    return low, high, sum_x / n, sum_y / n, sum_z / n
-
-
-@njit(cache=True)
 def variances(points, means, half_range):
     """Return the variance of each axis once points are centred and divided by `half_range`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from primitives.fields import Checked, Choice, Integer, Interval, Number, ruled
@@ -40,7 +41,7 @@ class Params(Checked):
     viewpoint: str = ruled(Choice(("random", "ring")), "random")
     jitter_deg: float = ruled(Number(0.0, 15.0), 3.141592653589793)
 
-    @property
+    @cached_property
     def factors(self) -> tuple[float, ...]:
         """The weight factors other than 1, from the smallest: 0.4, 0.5 ... 1.6."""
         steps = round(self.weight_range * 10)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from exfractal import kernels
-from exfractal.categories import Candidate, System, accepts, sample, thresholds
+from exfractal.attractors import Cloud, Games, System, thresholds
+from exfractal.categories import Candidate, accepts, sample
 from exfractal.params import N_VIEWS, Params
+from exfractal.simd import CHAINS
 from primitives.circle import cos_sin
 from primitives.fields import InputError
 from primitives.streams import Stream, below
@@ -81,7 +85,7 @@ def _draw_weight(params: Params, word: int) -> tuple[int, float]:
     return coefficient, params.factors[which]
 
 
-def _draw_rotation(stream: Stream) -> Quaternion:
+def _draw_rotation(params: Params, stream: Stream) -> Quaternion:
     """Draw a unit quaternion uniformly over all rotations, from two points in the unit disc by arithmetic alone.
 
     Source: Marsaglia, "Choosing a point from the surface of a sphere", Ann. Math. Stat. 43(2), 1972.
@@ -115,31 +119,13 @@ def _rotation_matrix(quaternion: Quaternion) -> tuple[tuple[float, float, float]
     )
 
 
-class Cloud(NamedTuple):
-    """An attractor's points.
-
-    points : float64 (3, points).
-    extent : their least and greatest coordinate, and the mean of each axis.
-    """
-
-    points: npt.NDArray[np.float64]
-    extent: tuple[float, float, float, float, float]
-
-
-def cloud(system: System, words: npt.NDArray[np.uint32], coefficient: int, factor: float) -> Cloud | None:
-    """Return the points of a system with one coefficient scaled in every map; None if it diverges.
-
-    The maps' probabilities are those of the unscaled system.
-    """
-    maps = system.maps
-    if coefficient >= 0:
-        maps = maps.copy()
-        maps[:, coefficient] *= factor
-    choices = np.empty(words.shape[0], dtype=np.uint8)
-    points = np.empty((3, words.shape[0]))
-    kernels.choose_maps(words, system.thresholds, choices)
-    extent = kernels.iterate(maps, choices, points)
-    return None if math.isnan(extent[0]) else Cloud(points, extent)
+def weighted(system: System, coefficient: int, factor: float) -> System:
+    """Return a system with one coefficient scaled in every map, -1 being none; the maps' probabilities stay."""
+    if coefficient < 0:
+        return system
+    maps = system.maps.copy()
+    maps[:, coefficient] *= factor
+    return system._replace(maps=maps)
 
 
 def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
@@ -148,8 +134,8 @@ def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
     Normalising takes the least and the greatest coordinate to -1 and 1; then the centroid is subtracted. Both are folded
     into the rotation.
     """
-    low, high, x, y, z = cloud.extent
-    scale = 2.0 / (high - low)
+    x, y, z = cloud.mean
+    scale = 2.0 / (cloud.high - cloud.low)
     rows = ((a * scale, b * scale, c * scale) for a, b, c in _rotation_matrix(quaternion))
     transform = np.array([(a, b, c, -(a * x + b * y + c * z)) for a, b, c in rows])
     image = np.zeros((size_px, size_px), dtype=np.uint8)
@@ -166,7 +152,7 @@ def make(params: Params, size_px: int, system: System, stream: Stream, drawn: Dr
         What was drawn diverges: it was drawn for another dataset.
     """
     words = _object_stream(params, stream).words(_object_lanes(drawn.redraws)[1], params.points)
-    made = cloud(system, words, drawn.coefficient, drawn.factor)
+    (made,) = Games(params.points).play([weighted(system, drawn.coefficient, drawn.factor)], [words])
     if made is None:
         raise InputError(
             f"image {stream.category:06}_{stream.instance:06}: {drawn} diverges: not drawn for this dataset"
@@ -184,22 +170,46 @@ def warm() -> None:
     render(params, 16, System(halves, thresholds((0.5, 0.5))), Stream(0, 0, 0, 0))
 
 
-def render(params: Params, size_px: int, system: System, stream: Stream) -> tuple[Image, Drawn]:
-    """Draw the weight and the viewpoint of the image that `stream` names, and make it.
+def _render_few(
+    params: Params, size_px: int, games: Games, samples: Sequence[tuple[System, Stream]]
+) -> list[tuple[Image, Drawn]]:
+    """Return the images of up to four samples. A weighted system that diverges is drawn again, weight and points."""
+    draw_view = _draw_ring_view if params.viewpoint == "ring" else _draw_rotation
+    made: dict[int, tuple[Image, Drawn]] = {}
+    sources = [_object_stream(params, stream) for _, stream in samples]
+    for redraws in range(_MAX_REDRAWS):
+        left = [k for k in range(len(samples)) if k not in made]
+        if not left:
+            break
+        weight_lane, points_lane = _object_lanes(redraws)
+        weights = [_draw_weight(params, sources[k].words(weight_lane, 1)[0]) for k in left]
+        systems = [weighted(samples[k][0], *weight) for k, weight in zip(left, weights, strict=True)]
+        clouds = games.play(systems, [sources[k].words(points_lane, params.points) for k in left])
+        for k, weight, cloud in zip(left, weights, clouds, strict=True):
+            if cloud is not None:
+                quaternion = draw_view(params, samples[k][1])
+                made[k] = project(cloud, quaternion, size_px), Drawn(redraws, *weight, *quaternion)
+    if len(made) < len(samples):
+        category = next(stream.category for k, (_, stream) in enumerate(samples) if k not in made)
+        raise InputError(f"category {category}: {_MAX_REDRAWS} weighted systems diverge; replace it in the table")
+    return [made[k] for k in range(len(samples))]
 
-    A weighted system that diverges is drawn again, weight and points, from the same stream.
+
+def render_each(
+    params: Params, size_px: int, samples: Iterable[tuple[System, Stream]]
+) -> Iterator[tuple[Image, Drawn]]:
+    """Draw the weights and the viewpoints of images, and make them, four side by side; none depends on another.
 
     Raises
     ------
     InputError
         None of 1,000 weighted systems stays finite, which only an imported category can do.
     """
-    quaternion = _draw_ring_view(params, stream) if params.viewpoint == "ring" else _draw_rotation(stream)
-    source = _object_stream(params, stream)
-    for redraws in range(_MAX_REDRAWS):
-        weight_lane, points_lane = _object_lanes(redraws)
-        weight = _draw_weight(params, source.words(weight_lane, 1)[0])
-        made = cloud(system, source.words(points_lane, params.points), *weight)
-        if made is not None:
-            return project(made, quaternion, size_px), Drawn(redraws, *weight, *quaternion)
-    raise InputError(f"category {stream.category}: {_MAX_REDRAWS} weighted systems diverge; replace it in the table")
+    games, left = Games(params.points), iter(samples)
+    while few := list(itertools.islice(left, CHAINS)):
+        yield from _render_few(params, size_px, games, few)
+
+
+def render(params: Params, size_px: int, system: System, stream: Stream) -> tuple[Image, Drawn]:
+    """Draw the weight and the viewpoint of the image that `stream` names, and make it: see `render_each`."""
+    return next(render_each(params, size_px, [(system, stream)]))

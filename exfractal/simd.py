@@ -1,8 +1,8 @@
 """Four chaos games side by side, on the lanes of vectors: x, y, z and a spare one.
 
-numba vectorises loops, not the twelve multiplications and additions of one affine map, and fusing none of them into another
-is what keeps the same bits on every processor. So one step is spelt out for LLVM. Without numba's compiler it is the plain
-function.
+A point must wait for the last one of its game; a processor need not wait, if there are other games to go on with. numba
+vectorises loops, not the twelve multiplications and additions of one affine map, and fusing none of them into another is
+what keeps the same bits on every processor. So the loop is spelt out for LLVM. Without numba's compiler it is plain Python.
 """
 
 import math
@@ -11,106 +11,140 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 CHAINS = 4
-"""How many games are played side by side: enough to keep a processor busy while each waits for its last point."""
+"""How many games are played side by side: enough to keep a processor busy, few enough for its registers."""
 
 LANES = 4
 POINT, SUM, SQUARES, LOW, HIGH = range(5)
-"""The rows of a chain's state."""
+"""The rows of a game's statistics."""
 
 N_ROWS = 5
 
 
-def advance(maps, number, state, chain):  # type: ignore[no-untyped-def]
-    """Take a chain to the image of its point under a map, and count the new point in the chain's statistics.
-
-    Parameters
-    ----------
-    maps : float64 (any number of maps, 4, 4), contiguous; the three columns of the matrix, then the translation; x, y, z, 0
-    number : int64; which map
-    state : float64 (chains, 5, 4), contiguous, changed; the point, then the sum, the sum of squares, the least and the
-        greatest value of each coordinate so far
-    chain : int64; which chain
-    """
-    a, b, c, shift = maps[number]
-    x, y, z, _ = state[chain, POINT]
-    point = (a * x + b * y) + (c * z + shift)
-    state[chain, POINT] = point
-    state[chain, SUM] += point
-    state[chain, SQUARES] += point * point
-    for lane in range(LANES):
-        if point[lane] < state[chain, LOW, lane]:
-            state[chain, LOW, lane] = point[lane]
-        if point[lane] > state[chain, HIGH, lane]:
-            state[chain, HIGH, lane] = point[lane]
+def _advance_all(maps, choices, state, points):  # type: ignore[no-untyped-def]
+    """Play on from `state`, as `play` says, without a compiler."""
+    for i in range(choices.shape[1]):
+        for chain in range(CHAINS):
+            a, b, c, shift = maps[chain, choices[chain, i]]
+            x, y, z, _ = state[chain, POINT]
+            point = (a * x + b * y) + (c * z + shift)
+            state[chain, POINT] = point
+            state[chain, SUM] += point
+            state[chain, LOW] = np.where(point < state[chain, LOW], point, state[chain, LOW])
+            state[chain, HIGH] = np.where(point > state[chain, HIGH], point, state[chain, HIGH])
+            if points is None:
+                state[chain, SQUARES] += point * point
+            else:
+                points[chain, :, i] = point[:3]
 
 
 _INT, _DOUBLE = ir.IntType(64), ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
-_ALL_OF = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane] * LANES) for lane in range(3)]
 _ALIGNMENT = 8
 
 
-class _Rows:
-    """The rows of four float64 of an array, from one of them on."""
+def _whole(value: int) -> Any:
+    return ir.Constant(_INT, value)
 
-    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any, first: Any) -> None:
+
+class _Array:
+    """A contiguous array of float64 or uint8, its elements counted from the first one in memory."""
+
+    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
         self._builder = builder
-        data = context.make_array(array_type)(context, builder, array).data
-        self._rows = builder.gep(builder.bitcast(data, _VECTOR.as_pointer()), [first])
+        self._array = context.make_array(array_type)(context, builder, array)
 
-    def __getitem__(self, row: int) -> Any:
-        loaded = self._builder.load(self._builder.gep(self._rows, [ir.Constant(_INT, row)]))
-        loaded.align = _ALIGNMENT
-        return loaded
+    def length(self, axis: int) -> Any:
+        return self._builder.extract_value(self._array.shape, axis)
 
-    def __setitem__(self, row: int, value: Any) -> None:
-        self._builder.store(value, self._builder.gep(self._rows, [ir.Constant(_INT, row)]), align=_ALIGNMENT)
+    def place(self, element: Any) -> Any:
+        return self._builder.gep(self._array.data, [element])
+
+    def vector(self, row: Any) -> Any:
+        """Return the place of a row of four elements."""
+        return self._builder.gep(self._builder.bitcast(self._array.data, _VECTOR.as_pointer()), [row])
+
+
+class _Game:
+    """One of the games: its statistics stand in registers while it is played."""
+
+    def __init__(self, builder: Any, chain: int, maps: _Array, choices: _Array, state: _Array) -> None:
+        self._builder, self._chain = builder, chain
+        self._maps, self._choices, self._state = maps, choices, state
+        self._rows = [cgutils.alloca_once(builder, _VECTOR) for _ in range(N_ROWS)]  # type: ignore[no-untyped-call]
+        for row, register in enumerate(self._rows):
+            builder.store(builder.load(state.vector(_whole(chain * N_ROWS + row)), align=_ALIGNMENT), register)
+
+    def _map(self, i: Any) -> list[Any]:
+        """Return the three columns and the translation of the map that is chosen for point `i`."""
+        b, chain = self._builder, _whole(self._chain)
+        choice = b.load(self._choices.place(b.add(b.mul(chain, self._choices.length(1)), i)))
+        row = b.mul(b.add(b.mul(chain, self._maps.length(1)), b.zext(choice, _INT)), _whole(LANES))
+        return [b.load(self._maps.vector(b.add(row, _whole(k))), align=_ALIGNMENT) for k in range(LANES)]
+
+    def advance(self, i: Any, points: _Array | None) -> None:
+        """Take the game to point `i`, and keep either the point or its square."""
+        b, old = self._builder, self._builder.load(self._rows[POINT])
+        lanes = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane] * LANES) for lane in range(3)]
+        x, y, z = (b.shuffle_vector(old, old, all_of) for all_of in lanes)
+        m = self._map(i)
+        point = b.fadd(b.fadd(b.fmul(m[0], x), b.fmul(m[1], y)), b.fadd(b.fmul(m[2], z), m[3]))
+        b.store(point, self._rows[POINT])
+        b.store(b.fadd(b.load(self._rows[SUM]), point), self._rows[SUM])
+        for row, order in ((LOW, "<"), (HIGH, ">")):
+            register = self._rows[row]
+            b.store(b.select(b.fcmp_ordered(order, point, b.load(register)), point, b.load(register)), register)
+        if points is None:
+            b.store(b.fadd(b.load(self._rows[SQUARES]), b.fmul(point, point)), self._rows[SQUARES])
+            return
+        for axis in range(3):
+            element = b.add(b.mul(_whole(3 * self._chain + axis), points.length(2)), i)
+            b.store(b.extract_element(point, ir.Constant(ir.IntType(32), axis)), points.place(element))
+
+    def close(self) -> None:
+        for row, register in enumerate(self._rows):
+            place = self._state.vector(_whole(self._chain * N_ROWS + row))
+            self._builder.store(self._builder.load(register), place, align=_ALIGNMENT)
 
 
 @intrinsic
-def _advance(typing_context, maps, number, state, chain):  # type: ignore[no-untyped-def]
+def _advance_all_compiled(typing_context, maps, choices, state, points):  # type: ignore[no-untyped-def]
     def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        maps, number, state, chain = arguments
-        m = _Rows(context, builder, signature.args[0], maps, builder.mul(number, ir.Constant(_INT, LANES)))
-        s = _Rows(context, builder, signature.args[2], state, builder.mul(chain, ir.Constant(_INT, N_ROWS)))
-        old = s[POINT]
-        x, y, z = (builder.shuffle_vector(old, old, lanes) for lanes in _ALL_OF)
-        point = builder.fadd(
-            builder.fadd(builder.fmul(m[0], x), builder.fmul(m[1], y)), builder.fadd(builder.fmul(m[2], z), m[3])
-        )
-        s[POINT] = point
-        s[SUM] = builder.fadd(s[SUM], point)
-        s[SQUARES] = builder.fadd(s[SQUARES], builder.fmul(point, point))
-        for row, order in ((LOW, "<"), (HIGH, ">")):
-            s[row] = builder.select(builder.fcmp_ordered(order, point, s[row]), point, s[row])
+        def _of(argument: int) -> _Array:
+            return _Array(context, builder, signature.args[argument], arguments[argument])
+
+        kept = None if isinstance(points, types.NoneType) else _of(3)
+        games = [_Game(builder, chain, _of(0), _of(1), _of(2)) for chain in range(CHAINS)]
+        with cgutils.for_range(builder, _of(1).length(1)) as loop:
+            for game in games:
+                game.advance(loop.index, kept)
+        for game in games:
+            game.close()
         return context.get_dummy_value()
 
-    return types.void(maps, types.int64, state, types.int64), _generate
+    return types.void(maps, choices, state, points), _generate
 
 
-@overload(advance)
-def _compiled(maps, number, state, chain):  # type: ignore[no-untyped-def]
-    return lambda maps, number, state, chain: _advance(maps, number, state, chain)  # type: ignore[call-arg]
+@overload(_advance_all)
+def _compiled(maps, choices, state, points):  # type: ignore[no-untyped-def]
+    return lambda maps, choices, state, points: _advance_all_compiled(maps, choices, state, points)  # type: ignore[call-arg]
 
 
 @njit(cache=True)
-def survey(maps, choices, state):  # type: ignore[no-untyped-def]
-    """Play a chaos game from the origin for each of four systems, keeping statistics instead of points.
+def play(maps, choices, state, points):  # type: ignore[no-untyped-def]
+    """Play a chaos game from the origin for each of four systems: a point is the image of the one before.
 
     Parameters
     ----------
     maps : float64 (4, maps, 4, 4); of each map the three columns of its matrix, then its translation; x, y, z, 0
-    choices : uint8 (4, points)
+    choices : uint8 (4, points); which map gives each point
     state : float64 (4, 5, 4), written; of each system, for x, y, z, 0: the last point, then the sum, the sum of the squares,
-        the least and the greatest value of each coordinate; the points are those of `iterate`, bit for bit
+        the least and the greatest value of each coordinate
+    points : float64 (4, 3, points), written; axes x, y, z. None keeps no points; if there are any, the squares stay 0.
     """
-    n_maps = maps.shape[1]
-    flat = maps.reshape(-1, 4, 4)
     state[:, :] = 0.0
     state[:, LOW], state[:, HIGH] = math.inf, -math.inf
-    for i in range(choices.shape[1]):
-        for chain in range(CHAINS):
-            advance(flat, chain * n_maps + np.int64(choices[chain, i]), state, chain)  # type: ignore[no-untyped-call]
+    _advance_all(maps, choices, state, points)  # type: ignore[no-untyped-call]

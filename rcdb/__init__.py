@@ -5,7 +5,7 @@ The names below are the family's public contract; `shards.families` says what ea
 
 from rcdb.categories import DOMAIN, SCHEMA, sample, unpack
 from rcdb.params import Params
-from rcdb.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, warm
+from rcdb.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
 
 __all__ = [
     "BIT_DEPTH",
@@ -17,6 +17,7 @@ __all__ = [
     "Params",
     "make",
     "render",
+    "render_each",
     "sample",
     "unpack",
     "warm",

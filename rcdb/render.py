@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -85,3 +86,9 @@ def render(params: Params, size_px: int, shape: Shape, stream: Stream) -> tuple[
     """Draw the parameters of the image that `stream` names, and make it."""
     drawn = _draw(params, shape, stream)
     return make(params, size_px, shape, stream, drawn), drawn
+
+
+def render_each(params: Params, size_px: int, samples: Iterable[tuple[Shape, Stream]]) -> Iterator[tuple[Image, Drawn]]:
+    """Draw the parameters of images, and make them, one after the other."""
+    for shape, stream in samples:
+        yield render(params, size_px, shape, stream)

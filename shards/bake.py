@@ -102,17 +102,19 @@ def bake_shard(directory: Directory, shard: Shard) -> Receipt:
     keys, drawn = [], []
     with published(directory.tar(shard)) as file:
         tar = TarWriter(file)
-        for c, i in zip(category.tolist(), instance.tolist(), strict=True):
-            image, what = rules.render(spec.parameters, spec.size_px, categories[c], stream_of(spec, c, i))
+        names = list(zip(category.tolist(), instance.tolist(), strict=True))
+        samples = ((categories[c], stream_of(spec, c, i)) for c, i in names)
+        images = rules.render_each(spec.parameters, spec.size_px, samples)
+        for (c, i), (image, what) in zip(names, images, strict=True):
             key = f"{c:06}_{i:06}"
             tar.add(f"{key}.png", encode(image, rules.BIT_DEPTH))
             tar.add(f"{key}.cls", b"%d" % c)
             keys.append(key)
             drawn.append(what)
         tar.close()
-    samples = io.BytesIO()
-    pq.write_table(_samples_table(spec, keys, category, instance, drawn), samples, compression="zstd")
-    write(directory.samples(shard), samples.getvalue())
+    table = io.BytesIO()
+    pq.write_table(_samples_table(spec, keys, category, instance, drawn), table, compression="zstd")
+    write(directory.samples(shard), table.getvalue())
     receipt = Receipt(
         shard=directory.tar(shard).name,
         split=shard.split,
@@ -120,7 +122,7 @@ def bake_shard(directory: Directory, shard: Shard) -> Receipt:
         bytes=tar.bytes,
         sha256=tar.sha256.hexdigest(),
         md5=tar.md5.hexdigest(),
-        samples_sha256=hashlib.sha256(samples.getbuffer()).hexdigest(),
+        samples_sha256=hashlib.sha256(table.getbuffer()).hexdigest(),
         spec=directory.hash,
     )
     write(directory.receipt(shard), receipt.to_json().encode())

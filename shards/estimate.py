@@ -40,13 +40,14 @@ def estimate(spec: Spec) -> Estimate:
     sampled = sample_categories(few)
     seconds_per_category = (time.perf_counter() - start) / sampled.table.num_rows
     rows = spec.rules.unpack(spec.parameters, sampled.table)
+    names = ((k % len(rows), k // len(rows) % spec.instances.train) for k in range(_IMAGES))
+    samples = ((rows[c], stream_of(spec, c, i)) for c, i in names)
     n_bytes = k = 0
     start = time.perf_counter()
-    while k < _IMAGES and (k < _AT_LEAST or time.perf_counter() - start < _ENOUGH_S):
-        c, i = k % len(rows), k // len(rows) % spec.instances.train
-        k += 1
-        image, _ = spec.rules.render(spec.parameters, spec.size_px, rows[c], stream_of(spec, c, i))
+    for k, (image, _) in enumerate(spec.rules.render_each(spec.parameters, spec.size_px, samples), 1):
         n_bytes += len(member(b"", encode(image, spec.rules.BIT_DEPTH))) + 2 * BLOCK
+        if k >= _AT_LEAST and time.perf_counter() - start >= _ENOUGH_S:
+            break
     seconds_per_image = (time.perf_counter() - start) / k
     images = {split: spec.categories * spec.n_instances(split) for split in SPLITS}
     total = sum(images.values())

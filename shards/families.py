@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -54,6 +54,11 @@ class Family(Protocol):
 
     def render(self, params: Any, size_px: int, category: Any, stream: Stream) -> tuple[npt.NDArray[np.uint8], Any]:
         """Draw the image that `stream` names: uint8 (size_px, size_px) and its Drawn. Pure."""
+
+    def render_each(
+        self, params: Any, size_px: int, samples: Iterable[tuple[Any, Stream]]
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], Any]]:
+        """Return what `render` returns for each (category, stream), in order; a family may make a few side by side."""
 
     def warm(self) -> None:
         """Compile every kernel, so that processes started later load them from numba's cache."""

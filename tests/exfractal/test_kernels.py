@@ -1,9 +1,8 @@
-"""The kernels of ExFractalDB are the chaos game and the pinhole camera, as plain Python has them."""
+"""The kernels of ExFractalDB are the choice of maps and the pinhole camera, as plain Python has them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,85 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exfractal import kernels
-from exfractal.categories import draw, thresholds
+from exfractal.attractors import thresholds
+from exfractal.categories import draw
 from exfractal.params import Params
-from exfractal.simd import advance, survey
 from primitives.streams import Stream
-from tests import chaos_game, misfit
+from tests import misfit
 
 Points = npt.NDArray[np.float64]
-
-
-def total(values: Sequence[float]) -> float:
-    """The plain sum in order; `sum` compensates for rounding from Python 3.12 on."""
-    added = 0.0
-    for value in values:
-        added += value
-    return added
-
-
-@pytest.mark.parametrize("attempt", [88, 177, 211, 274, 468])
-def test_the_chaos_game_is_the_plain_loop_to_the_last_bit(attempt: int) -> None:
-    maps, probability = draw(Params(), 0, range(attempt, attempt + 1)).candidate(0)
-    choices = np.random.default_rng(attempt).choice(len(maps), p=probability, size=3000).astype(np.uint8)
-    points = np.empty((3, 3000))
-    low, high, *means = kernels.iterate(maps, choices, points)
-    expected = chaos_game(maps.tolist(), choices.tolist())
-    axes = list(zip(*expected, strict=True))
-    assert points.T.tolist() == [list(point) for point in expected]
-    assert (low, high) == (min(map(min, axes)), max(map(max, axes)))
-    assert means == [total(axis) / 3000 for axis in axes]
-
-
-def test_four_chaos_games_side_by_side_have_the_statistics_of_each_ones_points() -> None:
-    drawn = draw(Params(), 0, range(271, 275))
-    maps = np.zeros((4, 7, 4, 4))
-    maps[:, :, :3, :3] = drawn.maps[:, :, :9].reshape(4, 7, 3, 3).swapaxes(2, 3)
-    maps[:, :, 3, :3] = drawn.maps[:, :, 9:]
-    choices = np.array(
-        [np.random.default_rng(k).integers(0, n, 500) for k, n in enumerate(drawn.n_maps)], dtype=np.uint8
-    )
-    states, plain = np.empty((4, 5, 4)), np.empty((4, 5, 4))
-    survey(maps, choices, states)
-    for k in range(4):
-        points = chaos_game(drawn.maps[k].tolist(), choices[k].tolist())
-        for axis, values in enumerate(zip(*points, strict=True)):
-            squares = total([value * value for value in values])
-            assert states[k, :, axis].tolist() == [values[-1], total(values), squares, min(values), max(values)]
-    plain[:], plain[:, 3], plain[:, 4] = 0.0, np.inf, -np.inf
-    for i in range(500):
-        for k in range(4):
-            advance(maps[k], choices[k, i], plain, k)
-    assert np.array_equal(states, plain)
-
-
-def test_the_first_point_is_the_image_of_the_origin() -> None:
-    maps = np.arange(24, dtype=np.float64).reshape(2, 12)
-    points = np.empty((3, 1))
-    kernels.iterate(maps, np.array([1], dtype=np.uint8), points)
-    assert points[:, 0].tolist() == maps[1, 9:].tolist()
-
-
-HALVE = [0.5, 0, 0, 0, 0.5, 0, 0, 0, 0.5, 1, 2, 3]
-EXPLODE = [1e200, 0, 0, 0, 1e200, 0, 0, 0, 1e200, 0, 0, 0]
-
-
-@settings(deadline=None)
-@given(st.integers(1, 300), st.data())
-def test_a_divergence_is_told_whenever_it_happens(n: int, data: st.DataObject) -> None:
-    choices = np.zeros(n, dtype=np.uint8)
-    finite = np.array(kernels.iterate(np.array([HALVE, EXPLODE]), choices, np.empty((3, n))))
-    assert np.isfinite(finite).all()
-    if n > 2:
-        when = data.draw(st.integers(1, n - 2))
-        choices[when : when + 2] = 1
-        diverged = np.array(kernels.iterate(np.array([HALVE, EXPLODE]), choices, np.empty((3, n))))
-        assert np.isnan(diverged).all()
-
-
-def test_a_cloud_of_one_point_has_no_extent() -> None:
-    still = np.zeros((2, 12))
-    assert np.isnan(kernels.iterate(still, np.zeros(100, dtype=np.uint8), np.empty((3, 100)))).all()
 
 
 @settings(deadline=None)

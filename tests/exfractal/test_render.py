@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from exfractal.categories import DOMAIN, System, sample, unpack
+from exfractal.attractors import Cloud, Games, System
+from exfractal.categories import DOMAIN, sample, unpack
 from exfractal.params import Params
-from exfractal.render import DRAWN_SCHEMA, Drawn, Image, _object_lanes, cloud, make, project, render
+from exfractal.render import DRAWN_SCHEMA, Drawn, Image, _object_lanes, make, project, render, render_each, weighted
 from primitives.fields import InputError
 from primitives.streams import TRAIN, VALIDATION, Stream, domain
 from tests import chaos_game, misfit
@@ -46,6 +47,12 @@ ON_THE_EDGE = system(0.99, 0.0)
 """Diverges if a coefficient of the diagonal is scaled up, and only then."""
 HOPELESS = system(1e30, 0.0)
 """Diverges under any weight."""
+
+
+def cloud(of: System, words: npt.NDArray[np.uint32], coefficient: int, factor: float) -> Cloud | None:
+    """Return the points of a weighted system."""
+    (made,) = Games(len(words)).play([weighted(of, coefficient, factor)], [words])
+    return made
 
 
 def play(maps: npt.NDArray[np.float64], choices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -199,6 +206,17 @@ def test_a_weighted_system_that_diverges_is_drawn_again() -> None:
         redraws.append(drawn.redraws)
     assert redraws.count(0) > 30
     assert max(redraws) >= 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 41])
+def test_images_made_side_by_side_are_those_made_alone_and_in_order(n: int) -> None:
+    of = [systems()[0], ON_THE_EDGE, systems()[1], CONTRACTION, ON_THE_EDGE]
+    samples = [(of[k % 5], name(k, k % 5)) for k in range(n)]
+    together = list(render_each(RANDOM, 32, samples))
+    alone = [render(RANDOM, 32, *sample) for sample in samples]
+    assert [drawn for _, drawn in together] == [drawn for _, drawn in alone]
+    assert all(np.array_equal(one, other) for (one, _), (other, _) in zip(together, alone, strict=True))
+    assert n < 41 or any(drawn.redraws for _, drawn in together)
 
 
 def test_a_diverging_weight_is_told_when_it_is_made() -> None:
