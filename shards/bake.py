@@ -30,6 +30,7 @@ from shards.directory import (
     write,
 )
 from shards.index import write_index
+from shards.lock import locked
 from shards.plan import Shard, plan_shards, samples_of, select_shards
 from shards.png import encode
 from shards.spec import SPLITS, Spec
@@ -78,6 +79,14 @@ def render(spec: Spec, table: pa.Table, category: int, instance: int) -> npt.NDA
 def _categories(directory: Directory) -> Sequence[Any]:
     """Return a directory's categories, read and unpacked once in each process."""
     return directory.spec.rules.unpack(directory.spec.parameters, read_categories(directory))
+
+
+def render_again(directory: Directory, category: int, instance: int) -> tuple[npt.NDArray[np.uint8], Any]:
+    """Return an image of a baked directory, as `render` does, and what is drawn for it, from its spec and categories."""
+    spec = directory.spec
+    row = _categories(directory)[category]
+    image, drawn = spec.rules.render(spec.parameters, spec.size_px, row, stream_of(spec, category, instance))
+    return image, drawn
 
 
 def _samples_table(spec: Spec, keys: list[str], category: Any, instance: Any, drawn: list[Any]) -> pa.Table:
@@ -130,8 +139,7 @@ def bake_shard(directory: Directory, shard: Shard) -> Receipt:
 
 
 def prepare(spec: Spec, out: Path, table: pa.Table | None, workers: int | None, show: bool) -> Directory:
-    """Return the directory of a dataset, made if it is new, with its categories given, or sampled if None."""
-    table = None if table is None else check_table(spec, table, "the categories table")
+    """Return the directory of a dataset, made if it is new, with its checked categories given, or sampled if None."""
     there = refuse_other(out, spec, table and table_sha256(table))
     if there is not None and (out / CATEGORIES).exists():
         read_categories(there)
@@ -142,6 +150,22 @@ def prepare(spec: Spec, out: Path, table: pa.Table | None, workers: int | None, 
         return create_directory(out, spec, table)
     restore_categories(there, table)
     return there
+
+
+def bake_shards(directory: Directory, shards: list[Shard], workers: int | None, show: bool, of: int) -> float:
+    """Make shards on parallel workers; return the images a second. `of` is how many images the progress counts to."""
+    n_workers, n_images = min(count_workers(workers), max(1, len(shards))), sum(shard.samples for shard in shards)
+    directory.sweep()
+    directory.spec.rules.warm()
+    try:
+        with Progress(of, "images", directory.spec.name, show, found=of - n_images) as progress:
+            tasks = ((directory, shard) for shard in shards)
+            with in_parallel(bake_shard, tasks, n_workers) as receipts:
+                for receipt in receipts:
+                    progress.advance(receipt.samples)
+            return progress.rate
+    finally:
+        directory.sweep()
 
 
 def bake(
@@ -166,29 +190,23 @@ def bake(
     Raises
     ------
     InputError
-        The directory holds something else, or the categories do not fit the spec. Nothing was changed.
+        The directory holds something else, another process bakes one of the shards, or the categories do not fit the spec.
+        Nothing was changed.
     WorkerDied
         A worker process ended. The shards baked so far are whole; calling again goes on.
     OSError
         The directory cannot be written, or its disk is full. The same holds.
     """
-    chosen = select_shards(spec, split, window)
-    directory = prepare(spec, Path(out), table, workers, show)
-    directory.sweep()
-    missing = [shard for shard in chosen if not directory.is_done(shard)]
-    n_workers = min(count_workers(workers), max(1, len(missing)))
-    spec.rules.warm()
-    n_images, n_chosen = (sum(shard.samples for shard in shards) for shards in (missing, chosen))
-    try:
-        with Progress(n_chosen, "images", spec.name, show, found=n_chosen - n_images) as progress:
-            tasks = ((directory, shard) for shard in missing)
-            with in_parallel(bake_shard, tasks, n_workers) as receipts:
-                for receipt in receipts:
-                    progress.advance(receipt.samples)
-            rate = progress.rate
-    finally:
-        directory.sweep()
-    left = sum(not directory.is_done(shard) for shard in plan_shards(spec))
-    if not left:
-        write_index(directory)
+    out, plan, chosen = Path(out), plan_shards(spec), select_shards(spec, split, window)
+    table = None if table is None else check_table(spec, table, "the categories table")
+    refuse_other(out, spec, table and table_sha256(table))
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, plan.index(chosen[0]), len(chosen)):
+        directory = prepare(spec, out, table, workers, show)
+        missing = [shard for shard in chosen if not directory.is_done(shard)]
+        rate = bake_shards(directory, missing, workers, show, of=sum(shard.samples for shard in chosen))
+        left = sum(not directory.is_done(shard) for shard in plan)
+        if not left:
+            write_index(directory)
+    n_images = sum(shard.samples for shard in missing)
     return Baked(directory, n_images, len(missing), len(chosen) - len(missing), left, rate)

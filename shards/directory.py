@@ -21,14 +21,18 @@ import yaml
 
 from primitives.fields import Checked, Choice, InputError, Integer, Text, from_mapping, ruled
 from shards.categories import read_table, table_sha256
+from shards.lock import LOCK
 from shards.plan import Shard
 from shards.spec import BAKED, FORMAT, SPLITS, Spec, difference, parse_spec, read_yaml, spec_hash
-from shards.version import VERSION
+from shards.version import VERSION, made_with
 
 _HOST = socket.gethostname()
 _FOLDERS = ("samples", "receipts")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _HIDDEN = re.compile(r"\..*\.tmp")
+
+MADE_WITH = "made_with"
+"""The key of spec.yaml under which stands what began the bake: versions by name."""
 
 SPEC, CATEGORIES, INDEX, INFO, CARD = "spec.yaml", "categories.parquet", "shards.parquet", "_info.json", "README.md"
 
@@ -190,17 +194,24 @@ class Directory:
         except (InputError, OSError):
             return False
 
-    def sweep(self) -> None:
-        """Remove what killed processes of this host left half written."""
+    def sweep(self, everything: bool = False) -> None:
+        """Remove what killed processes of this host left half written; or `everything` that is half written."""
         for folder in (self.path, *(self.path / name for name in _FOLDERS)):
-            for hidden in folder.glob(f".*@{_HOST}.tmp"):
-                pid = hidden.name.removesuffix(f"@{_HOST}.tmp").rsplit(".", 1)[1]
-                if pid.isdecimal() and not _is_alive(int(pid)):
+            for hidden in folder.glob(".*@*.tmp"):
+                name, host = hidden.name.removesuffix(".tmp").rsplit("@", 1)
+                pid = name.rsplit(".", 1)[1]
+                if pid.isdecimal() and (everything or (host == _HOST and not _is_alive(int(pid)))):
                     hidden.unlink(missing_ok=True)
 
     def spec_yaml(self) -> bytes:
-        """Return the content of spec.yaml: the resolved spec, and what baked it."""
-        baked = {"fdsl": VERSION, "format": FORMAT, "categories_sha256": self.categories_sha256, "hash": self.hash}
+        """Return the content of a new spec.yaml: the resolved spec, and what begins to bake it."""
+        baked = {
+            "fdsl": VERSION,
+            "format": FORMAT,
+            "categories_sha256": self.categories_sha256,
+            "hash": self.hash,
+            MADE_WITH: made_with(),
+        }
         return yaml.safe_dump({**self.spec.to_mapping(), BAKED: baked}, sort_keys=False).encode()
 
 
@@ -237,13 +248,19 @@ def open_directory(path: Path) -> Directory:
     return directory
 
 
+def other_versions(directory: Directory) -> str | None:
+    """Return the first difference between what began the bake and what runs here, or None if there is none."""
+    mapping = read_yaml(directory.path / SPEC)
+    return difference(mapping[BAKED].get(MADE_WITH), made_with(), MADE_WITH)
+
+
 def _refuse_foreign(path: Path) -> None:
     """Refuse a directory without spec.yaml that holds more than a bake which was cut off at its start leaves."""
     if path.exists() and not path.is_dir():
         raise InputError(f"`--out` (={path}) is a file; name a new or empty directory")
     for entry in sorted(path.iterdir()) if path.is_dir() else []:
         begun = entry.name in _FOLDERS and not any(entry.iterdir())
-        if not begun and not _HIDDEN.fullmatch(entry.name):
+        if not begun and entry.name != LOCK and not _HIDDEN.fullmatch(entry.name):
             raise InputError(
                 f"`--out` (={path}) holds other files ({entry.name}) and no {SPEC}; name a new or empty directory"
             )
@@ -307,7 +324,9 @@ def restore_categories(directory: Directory, table: pa.Table) -> None:
     """Write a directory's categories table again; InputError if this is not the one that its spec.yaml names."""
     path = directory.path / CATEGORIES
     if table_sha256(table) != directory.categories_sha256:
-        raise InputError(f"`{path}` is missing, and was not sampled from the spec: give it with --categories-from")
+        raise InputError(
+            f"`{path}` is missing or damaged, and is not what the spec samples: give it with --categories-from"
+        )
     write_table(path, table)
 
 
