@@ -6,9 +6,10 @@ The names below are the family's public contract; `shards.families` says what ea
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
 from exfractal.params import Params
 from exfractal.published import read_csv, write_csv
-from exfractal.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
+from exfractal.render import BACKGROUND, BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
 
 __all__ = [
+    "BACKGROUND",
     "BIT_DEPTH",
     "DOMAIN",
     "DRAWN_SCHEMA",

@@ -28,6 +28,8 @@ SIZE_PX = 224
 BIT_DEPTH = 1
 """Points are white on black."""
 
+BACKGROUND = 0
+
 CAMERA_DISTANCE = 4.0
 FOCAL_LENGTH = 1.0 + math.sqrt(2.0)
 """cot(45 degrees / 2): the field of view is 45 degrees."""

@@ -5,9 +5,10 @@ The names below are the family's public contract; `shards.families` says what ea
 
 from rcdb.categories import DOMAIN, SCHEMA, sample, unpack
 from rcdb.params import Params
-from rcdb.render import BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
+from rcdb.render import BACKGROUND, BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
 
 __all__ = [
+    "BACKGROUND",
     "BIT_DEPTH",
     "DOMAIN",
     "DRAWN_SCHEMA",

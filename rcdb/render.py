@@ -20,6 +20,7 @@ Image = npt.NDArray[np.uint8]
 
 SIZE_PX = 512
 BIT_DEPTH = 8
+BACKGROUND = 255
 
 _SHAPE, _CENTRE, _GREYS, _NOISE, _BREAKS = range(5)
 """Lanes of an image's stream."""
@@ -72,7 +73,7 @@ def make(params: Params, size_px: int, shape: Shape, stream: Stream, drawn: Draw
         kept = (stream.uniforms(_BREAKS, n_contours * n_vertices) >= params.broken).reshape(n_contours, n_vertices)
     else:
         kept = np.ones((n_contours, n_vertices), dtype=np.bool_)
-    image = np.full((size_px, size_px), 255, dtype=np.uint8)
+    image = np.full((size_px, size_px), BACKGROUND, dtype=np.uint8)
     draw_polygons(vertices_px, greys, kept, image)
     return image
 

@@ -34,6 +34,7 @@ class Family(Protocol):
     DRAWN_SCHEMA : of what is drawn for one image; the fields of its named tuple `Drawn`.
     SIZE_PX : the published image size.
     BIT_DEPTH : 1 if images hold only 0 and 255, else 8.
+    BACKGROUND : 0..255; what a pixel is where nothing is drawn.
     Params : its parameters' dataclass.
     Drawn : what is drawn for one image, a named tuple of plain numbers.
     """
@@ -43,6 +44,7 @@ class Family(Protocol):
     DRAWN_SCHEMA: pa.Schema
     SIZE_PX: int
     BIT_DEPTH: int
+    BACKGROUND: int
     Params: type[Any]
     Drawn: type[Any]
 
