@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import signal
 import sys
@@ -34,6 +35,18 @@ SPLIT = click.option(
     show_default=True,
     help="Only this split.",
 )
+
+
+RERENDER = click.option(
+    "--rerender", type=click.IntRange(0), default=0, metavar="N", help="Also render N images again, and compare pixels."
+)
+SEED = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Chooses those N; drawn anew, and told, if not given."
+)
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbits(32) if seed is None else seed
 
 
 def _count(n: int, noun: str) -> str:
@@ -238,24 +251,71 @@ def bake(
         click.echo(f"the dataset is complete; next: fdsl verify {shlex.quote(str(out))}")
 
 
-@fdsl.command(epilog=_example("fdsl verify data/quickstart-rcdb"))
+@fdsl.command(epilog=_example("fdsl verify data/quickstart-rcdb --rerender 200"))
 @OUT
 @WORKERS
 @SHARDS
 @SPLIT
-def verify(out: Path, workers: int | None, window: str | None, split: str) -> None:
-    """Check every shard of a directory against its receipt and its content; exit 1 and list what is wrong."""
+@RERENDER
+@SEED
+def verify(out: Path, workers: int | None, window: str | None, split: str, rerender: int, seed: int | None) -> None:
+    """Check every shard of a directory against its receipt and its content; exit 1 and list what is wrong.
+
+    Images that are empty, full, or equal to another one are told, too; a formula may give such.
+    """
     from shards.verify import verify
 
-    found = verify(out, workers=workers, split=split, window=window, show=True)
-    for problem in found.problems:
-        click.echo(problem)
+    seed = _seed(seed)
+    found = verify(out, workers=workers, split=split, window=window, rerender=rerender, seed=seed, show=True)
+    for line in (*(f"note: {note}" for note in found.notes), *found.problems):
+        click.echo(line)
+    if found.rerendered:
+        click.echo(f"rendered {_count(found.rerendered, 'image')} again, chosen by --seed {seed}")
     if found.problems:
         raise click.ClickException(
-            f"{out}: {_count(len(found.problems), 'problem')};"
-            " the command that baked it makes what is missing, and what is wrong once that is removed"
+            f"{out}: {_count(len(found.problems), 'problem')}; next: fdsl repair {shlex.quote(str(out))}"
         )
     click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
+
+
+@fdsl.command(epilog=_example("fdsl repair data/quickstart-rcdb --dry-run"))
+@OUT
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@CATEGORIES_FROM
+@WORKERS
+@SHARDS
+@SPLIT
+@RERENDER
+@SEED
+def repair(
+    out: Path, dry_run: bool, categories_from: Path | None, workers: int | None,
+    window: str | None, split: str, rerender: int, seed: int | None,
+) -> None:  # fmt: skip
+    """Make again what `fdsl verify` finds missing or wrong, and only that, to the bytes of an undisturbed bake.
+
+    Shards that were never baked are missing, too. Files that are named like shards and are not in the plan are removed.
+    """
+    from shards.directory import open_directory, other_versions
+    from shards.repair import repair
+
+    seed = _seed(seed)
+    table = None if categories_from is None else _table_for(open_directory(out).spec, "", categories_from)
+    done = repair(
+        out, table=table, workers=workers, split=split, window=window,
+        rerender=rerender, seed=seed, dry_run=dry_run, show=True,
+    )  # fmt: skip
+    for problem in done.problems:
+        click.echo(problem)
+    again = [*["categories.parquet"] * done.categories, *(f"{shard.name}.tar" for shard in done.made)]
+    index = ["the index"] * done.index
+    make, remove = ("would make again", "would remove") if dry_run else ("made again", "removed")
+    for verb, names in ((remove, [path.name for path in done.removed]), (make, [*again, *index])):
+        if names:
+            click.echo(f"{out}: {verb}: {', '.join(names[:8])}{f' and {len(names) - 8:,} more' * (len(names) > 8)}")
+    if again and (differs := other_versions(done.directory)):
+        click.echo(f"note: what is made now is made with other versions than the rest: {differs}")
+    if not done.problems:
+        click.echo(f"{out}: nothing to repair")
 
 
 def _explain(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from primitives.fields import InputError
 from shards.bake import Baked, bake, render
 from shards.categories import sample_categories
+from shards.repair import Repaired, repair
 from shards.spec import Image, Instances, Shards, Spec, load_spec, presets
 from shards.verify import Verified, verify
 
@@ -11,6 +12,7 @@ __all__ = [
     "Image",
     "InputError",
     "Instances",
+    "Repaired",
     "Shards",
     "Spec",
     "Verified",
@@ -18,6 +20,7 @@ __all__ = [
     "load_spec",
     "presets",
     "render",
+    "repair",
     "sample_categories",
     "verify",
 ]

@@ -1,0 +1,113 @@
+"""Repairing: what a verification finds wrong is made again, and nothing else."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from primitives.fields import InputError
+from shards.bake import bake_shards
+from shards.categories import check_table, sample_categories
+from shards.directory import Directory, open_directory, read_categories, restore_categories
+from shards.index import write_index
+from shards.lock import locked
+from shards.plan import Shard, plan_shards, select_shards
+from shards.verify import verify
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair found and did, or would do.
+
+    problems : a line each, as `verify` tells them.
+    categories : whether the categories table is made again. With a dry run, the shards are then not looked at.
+    made : the shards that are made again. removed : the files that are of no shard.
+    index : whether what is written last is written again.
+    shards_left : of the whole dataset, not baked.
+    """
+
+    directory: Directory
+    problems: tuple[str, ...]
+    categories: bool
+    made: tuple[Shard, ...]
+    removed: tuple[Path, ...]
+    index: bool
+    shards_left: int
+
+
+def _categories_problem(directory: Directory) -> str | None:
+    try:
+        read_categories(directory)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _restore(directory: Directory, table: pa.Table | None, workers: int | None, show: bool) -> None:
+    """Put the categories table in its place again: the one that is given, or as the spec samples it."""
+    spec = directory.spec
+    if table is None:
+        table = sample_categories(spec, workers, show).table
+    restore_categories(directory, check_table(spec, table, "the categories table"))
+
+
+def _make(directory: Directory, shards: tuple[Shard, ...], workers: int | None, show: bool) -> None:
+    """Make shards again. They are not done from now on, so that a repair that is cut off is gone on with."""
+    for shard in shards:
+        directory.receipt(shard).unlink(missing_ok=True)
+    bake_shards(directory, list(shards), workers, show, of=sum(shard.samples for shard in shards))
+
+
+def repair(
+    out: Path | str,
+    *,
+    table: pa.Table | None = None,
+    workers: int | None = None,
+    split: str = "all",
+    window: str | None = None,
+    rerender: int = 0,
+    seed: int = 0,
+    dry_run: bool = False,
+    show: bool = False,
+) -> Repaired:
+    """Make again what `verify` finds missing or wrong in a directory, to the bytes of an undisturbed bake.
+
+    Parameters
+    ----------
+    table : the categories, should theirs be wrong and not be sampled from the spec
+    workers, split, window, rerender, seed, show : as in `verify`
+    dry_run : change nothing
+
+    Raises
+    ------
+    InputError
+        The directory holds no dataset, its spec was edited, its categories are wrong and cannot be sampled, or another
+        process bakes one of the shards.
+    WorkerDied, OSError
+        As in `bake`; calling again goes on.
+    """
+    directory = open_directory(Path(out))
+    plan, chosen = plan_shards(directory.spec), select_shards(directory.spec, split, window)
+    with nullcontext() if dry_run else locked(directory.path, plan.index(chosen[0]), len(chosen)):
+        categories = _categories_problem(directory)
+        if categories and dry_run:
+            return Repaired(directory, (categories,), True, (), (), False, 0)
+        if categories:
+            _restore(directory, table, workers, show)
+        found = verify(out, workers=workers, split=split, window=window, rerender=rerender, seed=seed, show=show)
+        index = found.is_index_wrong
+        if not dry_run:
+            for path in found.extra:
+                path.unlink()
+            if chosen == plan:
+                directory.sweep(everything=True)
+            _make(directory, found.damaged, workers, show)
+        left = sum(not directory.is_done(shard) for shard in plan if shard not in set(found.damaged))
+        index = index or (bool(found.damaged) and not left)
+        if index and not dry_run:
+            write_index(directory)
+    problems = (*([categories] if categories else []), *found.problems)
+    return Repaired(directory, problems, bool(categories), found.damaged, found.extra, index, left)
