@@ -7,12 +7,18 @@ import difflib
 import math
 import numbers
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 _SHOWN = 200
 """Characters of a value that a message shows."""
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 16
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 2 * _SHOWN
 
 
 class InputError(ValueError):
@@ -23,9 +29,12 @@ class InputError(ValueError):
 
 
 def shown(value: object) -> str:
-    """Return a value as it stands in a message: its repr, cut where it is long."""
+    """Return a value as it stands in a message: its repr, cut where it is long, many times nested, or both.
+
+    A few lines of YAML can name a value whose whole repr would not fit into memory.
+    """
     try:
-        text = repr(value)
+        text = _REPR.repr(value)
     except ValueError:
         return "a number too long to print"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

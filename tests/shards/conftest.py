@@ -21,6 +21,7 @@ from shards.directory import Directory, open_directory
 from shards.plan import Shard, plan_shards
 from shards.spec import parse_spec
 
+NAME = "train-000003"
 FAMILIES = ("exfractal", "rcdb")
 FDSL = Path(sys.executable).with_name("fdsl")
 FAST_PARAMS: dict[str, dict[str, Any]] = {
@@ -116,6 +117,12 @@ def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def copy(baked: Path, tmp_path: Path) -> Directory:
     """A dataset of one's own to damage."""
     return open_directory(Path(shutil.copytree(baked, tmp_path / "copy")))
+
+
+@pytest.fixture
+def shard(copy: Directory) -> Shard:
+    """The shard that is harmed."""
+    return shards_of(copy)[NAME]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Processes killed at random moments, a directory that turns read-only, a clock that jumps: each time the same bytes in the end."""
+"""Processes killed at random moments, a directory that turns read-only, a clock that jumps: the same bytes in the end."""
 
 from __future__ import annotations
 

@@ -17,10 +17,8 @@ import pytest
 from shards import InputError, Spec, bake, repair, sample_categories, verify
 from shards.directory import Directory, open_directory
 from shards.tar import TarWriter
-from tests.shards.conftest import run_fdsl, shards_of, snapshot
-from tests.shards.test_verify import damage, members, pack, reseal
-
-NAME = "train-000003"
+from tests.shards.conftest import NAME, run_fdsl, shards_of, snapshot
+from tests.shards.harm import damage, members, pack, reseal
 
 
 def flip(path: Path) -> None:
