@@ -6,7 +6,7 @@ WORKERS ?=
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test lint style bench bench-check docs clean
+.PHONY: help dataset test lint style bench bench-check coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -15,6 +15,8 @@ help:
 	@echo 'make style        fix what of the style can be fixed by itself'
 	@echo 'make bench        measure the speed, as ratios to the published procedure'
 	@echo 'make bench-check  compare the speed with the recorded ratios'
+	@echo 'make coverage     measure which lines the tests run, those of the kernels too'
+	@echo 'make audit        ask PyPI for known weaknesses of the packages that are installed'
 	@echo 'make docs         make the pictures of the README and docs/ again'
 	@echo 'make clean        remove the environment and the caches; data/ stays'
 
@@ -64,6 +66,20 @@ bench: .venv/test
 
 bench-check: .venv/test
 	@$(BIN)/python benchmarks/bench.py --check
+
+# with numba's compiler off, which no coverage tool sees into, the tests that call the kernels; with it on, all others
+coverage: .venv/test
+	@$(BIN)/coverage erase
+	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/primitives tests/exfractal/test_kernels.py tests/exfractal/test_attractors.py tests/rcdb/test_kernels.py
+	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+audit: .venv/test
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip freeze --exclude-editable > .venv/audit/installed.txt
+	@.venv/audit/bin/pip-audit --requirement .venv/audit/installed.txt --no-deps --disable-pip --strict
 
 docs: .venv/test
 	@$(BIN)/python docs/make.py

@@ -70,7 +70,7 @@ def write_csv(table: pa.Table, folder: Path) -> None:
         raise InputError(f"`{folder}` holds CSV files already; name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     for row in table.to_pylist():
-        with (folder / f"{row['category']:06}.csv").open("w", newline="") as file:
+        with (folder / f"{row['category']:06}.csv").open("w", newline="", encoding="ascii") as file:
             csv.writer(file).writerows(
                 [*map(repr, coefficients), repr(probability)]
                 for coefficients, probability in zip(row["maps"], row["probability"], strict=True)

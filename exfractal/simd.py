@@ -26,19 +26,20 @@ N_ROWS = 5
 
 def _advance_all(maps, choices, state, points):  # type: ignore[no-untyped-def]
     """Play on from `state`, as `play` says, without a compiler."""
-    for i in range(choices.shape[1]):
-        for chain in range(CHAINS):
-            a, b, c, shift = maps[chain, choices[chain, i]]
-            x, y, z, _ = state[chain, POINT]
-            point = (a * x + b * y) + (c * z + shift)
-            state[chain, POINT] = point
-            state[chain, SUM] += point
-            state[chain, LOW] = np.where(point < state[chain, LOW], point, state[chain, LOW])
-            state[chain, HIGH] = np.where(point > state[chain, HIGH], point, state[chain, HIGH])
-            if points is None:
-                state[chain, SQUARES] += point * point
-            else:
-                points[chain, :, i] = point[:3]
+    with np.errstate(all="ignore"):  # a system may diverge
+        for i in range(choices.shape[1]):
+            for chain in range(CHAINS):
+                a, b, c, shift = maps[chain, choices[chain, i]]
+                x, y, z, _ = state[chain, POINT]
+                point = (a * x + b * y) + (c * z + shift)
+                state[chain, POINT] = point
+                state[chain, SUM] += point
+                state[chain, LOW] = np.where(point < state[chain, LOW], point, state[chain, LOW])
+                state[chain, HIGH] = np.where(point > state[chain, HIGH], point, state[chain, HIGH])
+                if points is None:
+                    state[chain, SQUARES] += point * point
+                else:
+                    points[chain, :, i] = point[:3]
 
 
 _INT, _DOUBLE = ir.IntType(64), ir.DoubleType()

@@ -170,7 +170,7 @@ class Directory:
         """Return a shard's receipt, or None if there is none; InputError if it is not one, or another dataset's."""
         path = self.receipt(shard)
         try:
-            receipt = from_mapping(Receipt, json.loads(path.read_text()))
+            receipt = from_mapping(Receipt, json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError, OSError) as error:

@@ -156,7 +156,7 @@ def presets() -> dict[str, str]:
         package = find_spec(name)
         for folder in (package and package.submodule_search_locations) or ():
             for path in sorted(Path(folder, "presets").glob("*.yaml")):
-                texts[path.stem] = path.read_text()
+                texts[path.stem] = path.read_text(encoding="utf-8")
     return texts
 
 
@@ -177,7 +177,7 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds, loaded safely; InputError says where it is broken."""
     try:
-        return _Loader(path.read_text()).get_single_data()
+        return _Loader(path.read_bytes()).get_single_data()
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"`{path}` is not YAML: {' '.join(str(error).split())}") from None
 

@@ -240,7 +240,7 @@ def _index_problems(directory: Directory) -> Iterator[str]:
 def _stale(directory: Directory, receipts: list[Receipt]) -> Iterator[str]:
     checks: tuple[tuple[str, Callable[[Path], Any], Any], ...] = (
         (INDEX, lambda path: read_parquet(path.read_bytes()), index_table(receipts)),
-        (INFO, lambda path: json.loads(path.read_text()), info(directory, receipts)),
+        (INFO, lambda path: json.loads(path.read_bytes()), info(directory, receipts)),
     )
     for name, read, expected in checks:
         try:

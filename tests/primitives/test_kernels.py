@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
@@ -73,6 +74,21 @@ def test_a_line_is_the_one_that_pil_draws(segment: Segment) -> None:
     picture = Image.new("L", (WIDTH, HEIGHT))
     ImageDraw.Draw(picture).line(segment, fill=9)
     assert np.array_equal(drawn(segment), np.asarray(picture))
+
+
+@settings(deadline=None, max_examples=500)
+@given(INSIDE, INSIDE)
+def test_a_line_is_the_one_that_opencv_draws_from_one_of_its_ends(start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Where a line passes exactly between two pixels, OpenCV takes that of a line from its own choice of the ends."""
+    picture = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    cv2.line(picture, start, end, 9, 1, cv2.LINE_8)
+    forth, back = drawn((*start, *end)), drawn((*end, *start))
+    run, rise = sorted((abs(end[0] - start[0]), abs(end[1] - start[1])), reverse=True)
+    if any(2 * step * rise % (2 * run) == run for step in range(run)):
+        assert np.array_equal(picture, forth) or np.array_equal(picture, back)
+    else:
+        assert np.array_equal(picture, forth)
+        assert np.array_equal(picture, back)
 
 
 @settings(deadline=None)

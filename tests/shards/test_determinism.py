@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import locale
 import os
 import subprocess
@@ -32,7 +33,7 @@ def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         params=TINY[request.param],
     )  # fmt: skip
     path = tmp_path_factory.mktemp("spec") / "spec.yaml"
-    path.write_text(yaml.safe_dump(mapping))
+    path.write_text(f"# für große Rechner\n{yaml.safe_dump(mapping)}", encoding="utf-8")
     return path
 
 
@@ -63,14 +64,13 @@ def bake_with(
 
 def other_locale() -> str:
     """A locale with a decimal comma if this machine has one."""
-    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "tr_TR.UTF-8", "C.UTF-8"):
-        try:
-            locale.setlocale(locale.LC_ALL, name)
-        except locale.Error:
-            continue
-        finally:
-            locale.setlocale(locale.LC_ALL, "C")
-        return name
+    usual = locale.setlocale(locale.LC_ALL)
+    try:
+        for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "tr_TR.UTF-8"):
+            with contextlib.suppress(locale.Error):
+                return locale.setlocale(locale.LC_ALL, name)
+    finally:
+        locale.setlocale(locale.LC_ALL, usual)
     return "POSIX"
 
 

@@ -103,7 +103,7 @@ def assert_spec_or_line(path: Path) -> None:
 @given(st.sampled_from(FAMILIES).flatmap(lambda family: changed(small_mapping(family))))
 def test_a_spec_with_any_value_changed_is_a_spec_or_a_line(tmp_path: Path, mapping: dict[str, Any]) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(mapping, allow_unicode=True))
+    path.write_text(yaml.safe_dump(mapping, allow_unicode=True), encoding="utf-8")
     assert_spec_or_line(path)
 
 
