@@ -272,8 +272,10 @@ def verify(out: Path, workers: int | None, window: str | None, split: str, reren
     if found.rerendered:
         click.echo(f"rendered {_count(found.rerendered, 'image')} again, chosen by --seed {seed}")
     if found.problems:
+        same = (f" --rerender {rerender} --seed {seed}" * bool(rerender)) + (f" --shards {window}" * bool(window))
+        same += f" --split {split}" * (split != "all")
         raise click.ClickException(
-            f"{out}: {_count(len(found.problems), 'problem')}; next: fdsl repair {shlex.quote(str(out))}"
+            f"{out}: {_count(len(found.problems), 'problem')}; next: fdsl repair {shlex.quote(str(out))}{same}"
         )
     click.echo(f"{out}: {_count(found.images, 'image')} in {_count(found.shards, 'shard')} are right")
 
@@ -314,6 +316,8 @@ def repair(
             click.echo(f"{out}: {verb}: {', '.join(names[:8])}{f' and {len(names) - 8:,} more' * (len(names) > 8)}")
     if again and (differs := other_versions(done.directory)):
         click.echo(f"note: what is made now is made with other versions than the rest: {differs}")
+    if done.left:
+        click.echo(f"{out}: left as they are: {', '.join(done.left)}")
     if not done.problems:
         click.echo(f"{out}: nothing to repair")
 
@@ -345,11 +349,15 @@ def _fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+_NO_CACHE = (
+    "numba can write its cache neither beside the code nor in your cache folder;"
+    " set NUMBA_CACHE_DIR to a folder that only you can write"
+)
 _GO_ON = "the shards that are whole stay, and the same command goes on"
 
 
 def _stopped(how: str) -> str:
-    return f"{how}; {_GO_ON if 'bake' in sys.argv[1:2] else 'nothing was written'}"
+    return f"{how}; {_GO_ON if {*sys.argv[1:2]} & {'bake', 'repair'} else 'nothing was written'}"
 
 
 def main() -> None:
@@ -371,6 +379,10 @@ def main() -> None:
         _fail(error.format_message(), 1)
     except InputError as error:
         _fail(str(error), 1)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        _fail(_NO_CACHE, 1)
     except (click.Abort, KeyboardInterrupt):
         _fail(_stopped("interrupted"), 130)
     except Terminated as stop:

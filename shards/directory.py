@@ -143,7 +143,10 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 @dataclass(frozen=True)
 class Directory:
-    """A dataset on disk: `path` holds, or is to hold, the shards of `spec` with the categories of `categories_sha256`."""
+    """A dataset on disk: `path` holds, or is to hold, the shards of `spec` with the categories of `categories_sha256`.
+
+    The path is absolute: workers keep the working directory that they were started in.
+    """
 
     path: Path
     spec: Spec
@@ -234,7 +237,7 @@ def open_directory(path: Path) -> Directory:
     if not isinstance(baked, dict) or not isinstance(baked.get("categories_sha256"), str):
         raise InputError(f"`{path / SPEC}` lacks the key `{BAKED}` that a bake writes; it was edited: restore it")
     try:
-        directory = Directory(path, parse_spec(mapping), baked["categories_sha256"])
+        directory = Directory(path.absolute(), parse_spec(mapping), baked["categories_sha256"])
     except InputError as error:
         raise InputError(f"`{path / SPEC}`: {error}") from None
     if baked.get("format") != FORMAT:
@@ -296,7 +299,7 @@ def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
     InputError
         Another process was first with another dataset, which is left alone.
     """
-    directory = Directory(path, spec, table_sha256(table))
+    directory = Directory(path.absolute(), spec, table_sha256(table))
     for folder in (path, *(path / name for name in _FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from primitives.fields import InputError
 from shards.directory import CARD, INDEX, INFO, Directory, Receipt, write, write_table
 from shards.plan import plan_shards
 from shards.spec import SPLITS
@@ -26,7 +27,7 @@ def few_shards_warning(categories: int, n_train_shards: int) -> str | None:
 
 
 def read_receipts(directory: Directory) -> list[Receipt]:
-    """Return the receipts of all shards, in the plan's order; all must be there."""
+    """Return the receipts that are there, in the plan's order."""
     receipts = [directory.read_receipt(shard) for shard in plan_shards(directory.spec)]
     return [receipt for receipt in receipts if receipt is not None]
 
@@ -154,8 +155,12 @@ def card(directory: Directory, receipts: list[Receipt]) -> str:
 
 
 def write_index(directory: Directory) -> None:
-    """Write shards.parquet, the card and, last, _info.json, from the receipts of all shards."""
+    """Write shards.parquet, the card and, last, _info.json, from the receipts of all shards; InputError if one is missing."""
     receipts = read_receipts(directory)
+    if len(receipts) < len(plan_shards(directory.spec)):
+        raise InputError(
+            f"`{directory.path}`: a receipt has gone while the index was to be written; give the command again"
+        )
     write_table(directory.path / INDEX, index_table(receipts))
     write(directory.path / CARD, card(directory, receipts).encode())
     write(directory.path / INFO, json.dumps(info(directory, receipts), indent=1).encode() + b"\n")

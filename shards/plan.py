@@ -12,6 +12,7 @@ from primitives.fields import InputError
 from primitives.streams import PLAN, Stream, domain
 from shards.spec import SPLITS, Spec
 
+SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}")
 _ROUNDS = 8
 _MIX_1, _MIX_2 = np.uint64(0x9FB21C651E98DF25), np.uint64(0xD6E8FEB86659FD93)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from primitives.fields import InputError
 from shards.bake import bake_shards
-from shards.categories import check_table, sample_categories
+from shards.categories import check_table, sample_categories, table_sha256
 from shards.directory import Directory, open_directory, read_categories, restore_categories
 from shards.index import write_index
 from shards.lock import locked
@@ -24,7 +24,8 @@ class Repaired:
 
     problems : a line each, as `verify` tells them.
     categories : whether the categories table is made again. With a dry run, the shards are then not looked at.
-    made : the shards that are made again. removed : the files that are of no shard.
+    made : the shards that are made again. removed : the files that are named as a shard's, and are of none.
+    left : the names of files that a reader may take for a shard; whose they are is not for us to say.
     index : whether what is written last is written again.
     shards_left : of the whole dataset, not baked.
     """
@@ -34,8 +35,17 @@ class Repaired:
     categories: bool
     made: tuple[Shard, ...]
     removed: tuple[Path, ...]
+    left: tuple[str, ...]
     index: bool
     shards_left: int
+
+
+def _refuse_folders(directory: Directory, shards: list[Shard]) -> None:
+    """Raise InputError, naming them, if folders stand where files should."""
+    places = [place(shard) for shard in shards for place in (directory.tar, directory.samples, directory.receipt)]
+    folders = [str(path.relative_to(directory.path)) for path in places if path.is_dir()]
+    if folders:
+        raise InputError(f"`{directory.path}`: {', '.join(folders)}: a folder where a file should stand; remove it")
 
 
 def _categories_problem(directory: Directory) -> str | None:
@@ -51,7 +61,7 @@ def _restore(directory: Directory, table: pa.Table | None, workers: int | None, 
     spec = directory.spec
     if table is None:
         table = sample_categories(spec, workers, show).table
-    restore_categories(directory, check_table(spec, table, "the categories table"))
+    restore_categories(directory, table)
 
 
 def _make(directory: Directory, shards: tuple[Shard, ...], workers: int | None, show: bool) -> None:
@@ -90,11 +100,16 @@ def repair(
         As in `bake`; calling again goes on.
     """
     directory = open_directory(Path(out))
+    if table is not None:
+        table = check_table(directory.spec, table, "the categories table")
+        if table_sha256(table) != directory.categories_sha256:
+            raise InputError(f"the categories table that is given is not the one of `{out}`")
     plan, chosen = plan_shards(directory.spec), select_shards(directory.spec, split, window)
     with nullcontext() if dry_run else locked(directory.path, plan.index(chosen[0]), len(chosen)):
         categories = _categories_problem(directory)
+        _refuse_folders(directory, chosen)
         if categories and dry_run:
-            return Repaired(directory, (categories,), True, (), (), False, 0)
+            return Repaired(directory, (categories,), True, (), (), (), False, 0)
         if categories:
             _restore(directory, table, workers, show)
         found = verify(out, workers=workers, split=split, window=window, rerender=rerender, seed=seed, show=show)
@@ -105,9 +120,10 @@ def repair(
             if chosen == plan:
                 directory.sweep(everything=True)
             _make(directory, found.damaged, workers, show)
-        left = sum(not directory.is_done(shard) for shard in plan if shard not in set(found.damaged))
-        index = index or (bool(found.damaged) and not left)
+        shards_left = sum(not directory.is_done(shard) for shard in plan if shard not in set(found.damaged))
+        index = index or (bool(found.damaged) and not shards_left)
         if index and not dry_run:
             write_index(directory)
     problems = (*([categories] if categories else []), *found.problems)
-    return Repaired(directory, problems, bool(categories), found.damaged, found.extra, index, left)
+    names = tuple(str(path.relative_to(directory.path)) for path in found.strangers)
+    return Repaired(directory, problems, bool(categories), found.damaged, found.extra, names, index, shards_left)

@@ -7,9 +7,11 @@ prints a line for each kind of harm: how often it was tried, and found. The test
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shards import bake
+from shards.content import verify_shard
 from shards.directory import Directory, open_directory
 from shards.png import encode
-from shards.verify import verify_shard
 from tests.shards.conftest import FAMILIES, shards_of, small_spec
 from tests.shards.harm import damage, edit_json, members, pack, reseal
 
@@ -67,6 +71,54 @@ def edit_a_receipt(directory: Directory, rng: random.Random) -> None:
     }  # fmt: skip
     field = rng.choice(sorted(wrong))
     edit_json(path, **{field: wrong[field]})
+
+
+def replace_by_a_fifo(directory: Directory, rng: random.Random) -> None:
+    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
+    path.unlink()
+    os.mkfifo(path)
+
+
+def blow_up(directory: Directory, rng: random.Random) -> None:
+    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
+    os.truncate(path, rng.randrange(2**35, 2**40))
+
+
+def add_a_space_to_a_receipt(directory: Directory, rng: random.Random) -> None:
+    path = directory.path / "receipts" / f"{SHARD}.json"
+    content = path.read_text()
+    at = rng.choice([k for k, character in enumerate(content) if character in ",{}:"])
+    path.write_text(f"{content[:at]} {content[at:]}")
+
+
+def harm_a_table(directory: Directory, rng: random.Random) -> None:
+    path = directory.path / "samples" / f"{SHARD}.parquet"
+    table = pq.read_table(path)
+    k = rng.randrange(table.num_columns)
+    name, column = table.column_names[k], table.column(k)
+    table = rng.choice([
+        table.append_column(name, column),
+        table.remove_column(k),
+        table.rename_columns([f"{each}x" if each == name else each for each in table.column_names]),
+        table.slice(1),
+        table.set_column(1, "category", pa.array([-1] * len(table), pa.int32())),
+        table.set_column(0, "key", pa.array(["x"] * len(table))),
+    ])  # fmt: skip
+    pq.write_table(table, path)
+    reseal(directory, shards_of(directory)[SHARD])
+
+
+def build_a_strange_tar(directory: Directory, rng: random.Random) -> None:
+    """Headers that a tar reader nests, or that promise gigabytes."""
+    kind = rng.choice([tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, tarfile.SYMTYPE, b"Z"])
+    header = tarfile.TarInfo(members(_tar(directory))[0][0])
+    header.type, header.size = kind, 512
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT)[:512])
+    if kind == tarfile.GNUTYPE_SPARSE:
+        block[386:410], block[483:495] = b"%011o\0%011o\0" % (2**32, 512), b"%011o\0" % 2**33
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+    _tar(directory).write_bytes((bytes(block) + bytes(512)) * rng.choice([1, 1500]) + bytes(1024))
+    reseal(directory, shards_of(directory)[SHARD])
 
 
 def _repack(
@@ -144,14 +196,16 @@ def exchange_two_images(files: list[tuple[str, bytes]], rng: random.Random) -> N
     files[one], files[other] = (files[one][0], files[other][1]), (files[other][0], files[one][1])
 
 
-BY_HASH = (flip_a_bit, truncate, prolong, overwrite, edit_a_receipt)
+BY_HASH = (
+    flip_a_bit, truncate, prolong, overwrite, edit_a_receipt, add_a_space_to_a_receipt, replace_by_a_fifo, blow_up,
+)  # fmt: skip
 BY_CONTENT = (
     exchange_two_members, write_a_wrong_label, rename_a_member, drop_a_member, add_a_member, flip_a_bit_of_a_png,
-    truncate_a_png,
+    truncate_a_png, harm_a_table, build_a_strange_tar,
 )  # fmt: skip
 BY_RENDERING = (change_a_pixel, exchange_two_images)
 HARMS = {
-    **dict.fromkeys(BY_HASH, "hashes"),
+    **dict.fromkeys(BY_HASH, "its receipt"),
     **dict.fromkeys(BY_CONTENT, "content, its receipt made to fit"),
     **dict.fromkeys(BY_RENDERING, "rendering again, its receipt made to fit"),
 }

@@ -141,6 +141,21 @@ def test_two_processes_at_once_make_the_same_bytes(spec: Spec, baked: Path, tmp_
     assert snapshot(out) == snapshot(baked)
 
 
+def test_a_relative_directory_is_meant_where_the_caller_stands(
+    spec: Spec, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers keep running, and keep the working directory that they were started in."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        bake(spec, "out", workers=2)
+        assert snapshot(tmp_path / name / "out") == snapshot(baked)
+    (tmp_path / "other" / "out" / "train-000000.tar").write_bytes(b"")
+    assert verify("out", workers=2).problems != ()
+    monkeypatch.chdir(tmp_path / "one")
+    assert verify("out", workers=2).problems == ()
+
+
 def test_of_two_datasets_begun_in_one_directory_at_once_one_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     specs = [small_spec("exfractal", name=name) for name in ("one", "other")]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.shards.conftest import run_fdsl, small_spec, snapshot
+from tests.shards.conftest import FDSL, run_fdsl, small_spec, snapshot
 from tests.shards.test_faults import (
     PATIENCE_S,
     assert_told,
@@ -76,6 +76,25 @@ def test_killed_at_random_moments_nothing_half_written_is_ever_seen_and_nothing_
     assert snapshot(out) == undisturbed
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_repair_that_is_cut_off_is_gone_on_with(
+    number: int, file: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_fdsl("bake", file, "-o", out).returncode == 0
+    for path in sorted(out.glob("*.tar"))[4:]:
+        os.truncate(path, 100)
+    with subprocess.Popen([FDSL, "repair", out, "--workers", "2"], stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: 5 <= n_done(out) < 30, process)
+        process.send_signal(number)
+        said = process.communicate(timeout=PATIENCE_S)[1]
+    if number == signal.SIGTERM:
+        assert said.splitlines()[-1] == "fdsl: terminated; the shards that are whole stay, and the same command goes on"
+    assert n_done(out) < 32
+    assert run_fdsl("repair", out).returncode == 0
+    assert snapshot(out) == undisturbed
+
+
 def freeze(out: Path, how: bool) -> bool:
     """Forbid, or allow again, that anything in a dataset's folders is made, renamed or removed; False if that fails."""
     folders = [out, out / "samples", out / "receipts"]
@@ -111,11 +130,13 @@ def test_a_directory_that_turns_read_only_is_told_and_then_the_same_command_comp
 
 
 JUMPY = """
-import random, sys, time
+import random, time
 def jumpy(clock, jumps):
     return lambda: clock() + random.choice(jumps)
 time.time = jumpy(time.time, [-1e9, -3600.0, 0.0, 3600.0, 1e9])
+time.time_ns = jumpy(time.time_ns, [-10**18, 0, 10**18])
 time.perf_counter = jumpy(time.perf_counter, [-1e6, 0.0, 1e6])
+time.monotonic = jumpy(time.monotonic, [-1e6, 0.0, 1e6])
 from cli import main
 main()
 """
@@ -126,7 +147,10 @@ def test_a_clock_that_jumps_changes_nothing(family: str, tmp_path: Path) -> None
     spec, path = small_spec(family), tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(spec.to_mapping()))
     assert run_fdsl("bake", path, "-o", tmp_path / "steady").returncode == 0
-    for arguments in (["bake", path, "-o", tmp_path / "jumpy", "--workers", "2"], ["verify", tmp_path / "jumpy"]):
+    for arguments in (
+        ["bake", path, "-o", tmp_path / "jumpy", "--workers", "1"],
+        ["verify", tmp_path / "jumpy", "--workers", "1"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", JUMPY, *arguments], capture_output=True, text=True, timeout=120, check=False
         )

@@ -86,7 +86,7 @@ def test_the_last_one_to_leave_removes_the_file(tmp_path: Path) -> None:
         with held(tmp_path, 5, 5):
             pass
         assert set(snapshot(tmp_path)) == {LOCK}
-        assert not list(filter(None, (tmp_path / LOCK).read_bytes()[5 * 128 :]))
+        assert not any((tmp_path / LOCK).read_bytes()[5 * 128 :])
     assert snapshot(tmp_path) == {}
 
 
@@ -126,6 +126,51 @@ def test_where_the_file_was_removed_meanwhile_the_next_one_is_locked(tmp_path: P
             assert (tmp_path / LOCK).stat().st_size > 0
 
 
+COME_AND_GO = """
+import sys
+from pathlib import Path
+from shards.lock import locked
+for _ in range(1500):
+    with locked(Path(sys.argv[1]), int(sys.argv[2]), 3):
+        pass
+"""
+
+
+def test_those_who_come_and_go_do_not_disturb_each_other(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COME_AND_GO, tmp_path]
+    running = [subprocess.Popen([*command, str(first)], stderr=subprocess.PIPE, text=True) for first in (0, 3, 90)]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    assert said == [""] * 3
+    assert snapshot(tmp_path) == {}
+
+
+def test_threads_of_one_process_bake_one_after_the_other(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path, 0, 5),
+        pytest.raises(InputError, match="this process is baking already"),
+        locked(tmp_path, 7, 5),
+    ):
+        pass
+    assert is_free(tmp_path, 0, 5)
+
+
+@pytest.mark.parametrize("kind", ["link", "dead link", "folder", "fifo"])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(kind: str, tmp_path: Path) -> None:
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    victim.write_text("precious")
+    out.mkdir()
+    if kind.endswith("link"):
+        (out / LOCK).symlink_to(victim if kind == "link" else tmp_path / "nowhere")
+    elif kind == "folder":
+        (out / LOCK).mkdir()
+    else:
+        os.mkfifo(out / LOCK)
+    with pytest.raises((InputError, OSError)), locked(out, 0, 5):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "victim"]
+    assert victim.read_text() == "precious"
+
+
 def test_where_there_are_no_locks_a_bake_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(37, os.strerror(37))  # ENOLCK
@@ -144,8 +189,8 @@ def test_bake_and_repair_are_refused_in_one_line_and_verify_is_not(copy: Directo
             done = run_fdsl(*command, "--workers", "1")
             assert done.returncode == 1
             assert done.stderr == (
-                f"fdsl: `--out` (={copy.path}) is being baked by process {process.pid} on {socket.gethostname()};"
-                " wait until it is done, stop it, or bake other --shards\n"
+                f"fdsl: `{copy.path}` is being baked by process {process.pid} on {socket.gethostname()};"
+                " wait until it is done, stop it, or take other --shards\n"
             )
         assert run_fdsl("repair", copy.path, "--dry-run").returncode == 0
         assert "train-000003.tar: missing" in run_fdsl("verify", copy.path).stdout

@@ -54,7 +54,7 @@ HARMS: dict[str, Callable[[Directory], object]] = {
     "a table removed": lambda d: (d.path / "samples" / f"{NAME}.parquet").unlink(),
     "a table edited": lambda d: flip(d.path / "samples" / f"{NAME}.parquet"),
     "a table too many": lambda d: shutil.copy(
-        d.path / "samples" / f"{NAME}.parquet", d.path / "samples/train-01.parquet"
+        d.path / "samples" / f"{NAME}.parquet", d.path / "samples/train-000077.parquet"
     ),
     "the index removed": lambda d: (d.path / "shards.parquet").unlink(),
     "the card removed": lambda d: (d.path / "README.md").unlink(),
@@ -110,11 +110,30 @@ def test_nothing_is_touched_where_nothing_is_wrong(baked: Path) -> None:
 
 
 def test_files_of_the_users_own_stay(copy: Directory) -> None:
-    for name in ("notes.txt", "receipts/notes.txt", "my-train.tar", "samples/own.parquet"):
+    own = ("notes.txt", "receipts/notes.txt", "my-train.tar", "samples/own.parquet")
+    alike = ("train.tar", "train-my-backup.tar", "validation-imagenet.tar", "receipts/train-log.json")
+    for name in (*own, *alike):
         (copy.path / name).write_text("mine")
     before = snapshot(copy.path)
-    repair(copy.path, workers=1)
+    done = repair(copy.path, workers=1)
     assert snapshot(copy.path) == before
+    assert [problem.split(": ")[0] for problem in done.problems] == sorted(alike[:3]) + [alike[3]]
+    said = run_fdsl("repair", copy.path).stdout
+    assert said.endswith(f"{copy.path}: left as they are: {', '.join(sorted(alike[:3]))}, {alike[3]}\n")
+
+
+@pytest.mark.parametrize("name", [f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json"])
+def test_a_folder_in_a_files_place_is_named_before_anything_is_changed(name: str, copy: Directory, baked: Path) -> None:
+    (copy.path / name).unlink()
+    (copy.path / name).mkdir()
+    (copy.path / "train-000001.tar").unlink()
+    before = snapshot(copy.path)
+    with pytest.raises(InputError, match=f": {name}: a folder where a file should stand; remove it$"):
+        repair(copy.path, workers=1)
+    assert snapshot(copy.path) == before
+    (copy.path / name).rmdir()
+    repair(copy.path, workers=1)
+    assert snapshot(copy.path) == snapshot(baked)
 
 
 def test_what_only_rendering_finds_is_undone(copy: Directory, baked: Path) -> None:
@@ -159,12 +178,28 @@ def test_imported_categories_must_be_given(spec: Spec, other_table: pa.Table, tm
     whole = snapshot(out)
     os.truncate(out / "categories.parquet", 500)
     harmed = snapshot(out)
-    for table in (None, sample_categories(dataclasses.replace(spec, seed=3)).table):
-        with pytest.raises(InputError, match="--categories-from"):
+    other = sample_categories(dataclasses.replace(spec, seed=3)).table
+    for table, told in ((None, "--categories-from"), (other, "that is given is not the one of")):
+        with pytest.raises(InputError, match=told):
             repair(out, table=table, workers=1)
         assert snapshot(out) == harmed
     repair(out, table=few, workers=1)
     assert snapshot(out) == whole
+
+
+def test_another_table_is_refused_even_where_nothing_is_wrong(copy: Directory, other_table: pa.Table) -> None:
+    with pytest.raises(InputError, match="that is given is not the one of"):
+        repair(copy.path, table=other_table.slice(0, 5), workers=1)
+
+
+def test_what_verify_advises_repairs_what_it_found(copy: Directory, baked: Path) -> None:
+    relabel(copy)
+    found = run_fdsl("verify", copy.path, "--rerender", "75", "--shards", "2:5", "--split", "train")
+    assert found.returncode == 1
+    advice = found.stderr.splitlines()[-1].split("next: fdsl ")[1].split()
+    assert {"--rerender", "--seed", "--shards", "--split"} <= set(advice)
+    assert run_fdsl(*advice).returncode == 0
+    assert snapshot(copy.path) == snapshot(baked)
 
 
 def test_an_edited_spec_is_not_guessed(copy: Directory) -> None:

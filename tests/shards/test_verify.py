@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards import InputError, bake, verify
+from shards.content import verify_shard
 from shards.directory import Directory, Receipt, open_directory
 from shards.plan import Shard
 from shards.png import head
-from shards.verify import verify_shard
 from tests.shards.conftest import NAME, run_fdsl, shards_of, small_spec, snapshot
 from tests.shards.harm import damage, edit_json, members, pack, problems, reseal, the_problem
 
@@ -227,7 +227,9 @@ def test_an_edited_info_is_found(copy: Directory) -> None:
         bad.append(json.dumps(info).encode())
     for content in (*bad, b"", b"{", b"\xff\xfe", b"[]"):
         path.write_bytes(content)
-        assert the_problem(copy).startswith("_info.json: does not say what the receipts say")
+        assert the_problem(copy).startswith(
+            "_info.json: " + ("does not say what the receipts say" if content else "missing")
+        )
 
 
 def test_an_edited_shards_parquet_is_found(copy: Directory) -> None:

@@ -22,7 +22,7 @@ from shards.png import encode
 from tests.shards.conftest import NAME, run_fdsl, shards_of
 from tests.shards.harm import members, pack, problems, reseal
 
-VERIFY = importlib.import_module("shards.verify")
+CONTENT = importlib.import_module("shards.content")
 
 
 def test_the_images_chosen_are_rendered_again_and_equal(baked: Path) -> None:
@@ -33,13 +33,13 @@ def test_the_images_chosen_are_rendered_again_and_equal(baked: Path) -> None:
 
 def test_the_images_are_chosen_by_the_seed_from_all_shards(baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[tuple[int, int]] = []
-    render_again = VERIFY.render_again
+    render_again = CONTENT.render_again
 
     def spy(directory: Directory, category: int, instance: int) -> Any:
         chosen.append((category, instance))
         return render_again(directory, category, instance)
 
-    monkeypatch.setattr(VERIFY, "render_again", spy)
+    monkeypatch.setattr(CONTENT, "render_again", spy)
     verify(baked, workers=1, rerender=75)
     assert set(chosen) == {(category, instance) for category in range(5) for instance in range(15)}
     sets = []
