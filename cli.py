@@ -379,10 +379,6 @@ def main() -> None:
         _fail(error.format_message(), 1)
     except InputError as error:
         _fail(str(error), 1)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        _fail(_NO_CACHE, 1)
     except (click.Abort, KeyboardInterrupt):
         _fail(_stopped("interrupted"), 130)
     except Terminated as stop:
@@ -391,6 +387,10 @@ def main() -> None:
         _fail(f"{error}; {_GO_ON}", 1)
     except OSError as error:
         _fail(_explain(error), 1)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        _fail(_NO_CACHE, 1)
 
 
 if __name__ == "__main__":

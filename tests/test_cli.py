@@ -325,3 +325,18 @@ def test_bad_category_tables_are_refused(small: Path) -> None:
 def test_verify_of_what_is_no_dataset(tmp_path: Path) -> None:
     assert "holds no spec.yaml" in refused("verify", tmp_path)
     assert "is no directory" in refused("verify", tmp_path / "nowhere")
+
+
+def test_where_numba_can_cache_nowhere_a_line_says_what_to_set() -> None:
+    code = (
+        "import sys, importlib, cli\n"
+        "def broken(path): raise RuntimeError(\"cannot cache function 'f': no locator available for file 'x'\")\n"
+        "importlib.import_module('shards.verify').open_directory = broken\n"
+        "sys.argv = ['fdsl', 'verify', 'x']\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "fdsl: numba can write its cache neither beside the code nor in your cache folder; set"
+    )
