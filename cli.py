@@ -45,7 +45,9 @@ SEED = click.option(
 )
 
 
-def _seed(seed: int | None) -> int:
+def _seed(seed: int | None, rerender: int) -> int:
+    if seed is not None and not rerender:
+        raise click.UsageError("--seed goes with --rerender N")
     return secrets.randbits(32) if seed is None else seed
 
 
@@ -265,7 +267,7 @@ def verify(out: Path, workers: int | None, window: str | None, split: str, reren
     """
     from shards.verify import verify
 
-    seed = _seed(seed)
+    seed = _seed(seed, rerender)
     found = verify(out, workers=workers, split=split, window=window, rerender=rerender, seed=seed, show=True)
     for line in (*(f"note: {note}" for note in found.notes), *found.problems):
         click.echo(line)
@@ -300,7 +302,7 @@ def repair(
     from shards.directory import open_directory, other_versions
     from shards.repair import repair
 
-    seed = _seed(seed)
+    seed = _seed(seed, rerender)
     table = None if categories_from is None else _table_for(open_directory(out).spec, "", categories_from)
     done = repair(
         out, table=table, workers=workers, split=split, window=window,
@@ -316,10 +318,14 @@ def repair(
             click.echo(f"{out}: {verb}: {', '.join(names[:8])}{f' and {len(names) - 8:,} more' * (len(names) > 8)}")
     if again and (differs := other_versions(done.directory)):
         click.echo(f"note: what is made now is made with other versions than the rest: {differs}")
-    if done.left:
-        click.echo(f"{out}: left as they are: {', '.join(done.left)}")
+    if dry_run and done.categories:
+        click.echo(f"{out}: would look at the shards after that")
     if not done.problems:
         click.echo(f"{out}: nothing to repair")
+    if done.left:
+        raise click.ClickException(
+            f"{out}: left as they are, for they may be yours: {', '.join(done.left)}; move them elsewhere, or remove them"
+        )
 
 
 def _explain(error: OSError) -> str:

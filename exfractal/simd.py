@@ -59,9 +59,11 @@ class _Array:
         self._array = context.make_array(array_type)(context, builder, array)
 
     def length(self, axis: int) -> Any:
+        """Return its length along an axis."""
         return self._builder.extract_value(self._array.shape, axis)
 
     def place(self, element: Any) -> Any:
+        """Return where an element stands."""
         return self._builder.gep(self._array.data, [element])
 
     def vector(self, row: Any) -> Any:
@@ -106,6 +108,7 @@ class _Game:
             b.store(b.extract_element(point, ir.Constant(ir.IntType(32), axis)), points.place(element))
 
     def close(self) -> None:
+        """Put the statistics back into memory."""
         for row, register in enumerate(self._rows):
             place = self._state.vector(_whole(self._chain * N_ROWS + row))
             self._builder.store(self._builder.load(register), place, align=_ALIGNMENT)

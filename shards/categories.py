@@ -149,6 +149,8 @@ def read_parquet(content: bytes) -> pa.Table:
 def read_table(spec: Spec, path: Path) -> pa.Table:
     """Return the categories that a Parquet file holds for a spec; InputError says what is wrong with it."""
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"`{path}` is no regular file; remove it")
         table = read_parquet(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None

@@ -133,26 +133,26 @@ def _samples_problem(spec: Spec, shard: Shard, content: bytes, drawn: dict[int, 
     return None
 
 
-def _read(path: Path, sha256: str, n_bytes: int, is_exact: bool, problems: list[str]) -> bytes | None:
+def _read(path: Path, name: str, sha256: str, n_bytes: int, is_exact: bool, problems: list[str]) -> bytes | None:
     """Return a file's content, having noted where it differs from its receipt; None if there is none of `n_bytes` or less."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{path.name}: is no regular file")
+            problems.append(f"{name}: is no regular file")
             return None
         if status.st_size > n_bytes or (is_exact and status.st_size != n_bytes):
             expected = f"its receipt says {n_bytes:,}" if is_exact else "far too many for its images"
-            problems.append(f"{path.name}: {status.st_size:,} bytes; {expected}")
+            problems.append(f"{name}: {status.st_size:,} bytes; {expected}")
             return None
         content = path.read_bytes()
     except FileNotFoundError:
-        problems.append(f"{path.name}: missing")
+        problems.append(f"{name}: missing")
         return None
     except OSError as error:
-        problems.append(f"{path.name}: cannot be read: {error.strerror}")
+        problems.append(f"{name}: cannot be read: {error.strerror}")
         return None
     if hashlib.sha256(content).hexdigest() != sha256:
-        problems.append(f"{path.name}: its SHA-256 is not its receipt's: one of the two was changed after the bake")
+        problems.append(f"{name}: its SHA-256 is not its receipt's: one of the two was changed after the bake")
     return content
 
 
@@ -161,7 +161,7 @@ def _check_files(directory: Directory, shard: Shard, receipt: Receipt, seen: _Ta
     tar, samples = directory.tar(shard), directory.samples(shard)
     if directory.receipt(shard).read_bytes() != receipt.to_json().encode():
         problems.append(f"receipts/{shard.name}.json: is not written as a bake writes it: it was edited")
-    content = _read(tar, receipt.sha256, receipt.bytes, True, problems)
+    content = _read(tar, tar.name, receipt.sha256, receipt.bytes, True, problems)
     if content is not None:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != receipt.md5 and not problems:
             problems.append(f"{tar.name}: its MD5 is not its receipt's, which was edited")
@@ -171,7 +171,7 @@ def _check_files(directory: Directory, shard: Shard, receipt: Receipt, seen: _Ta
         except (tarfile.TarError, ValueError, OverflowError, RecursionError, OSError) as error:
             problems.append(f"{tar.name}: is not a tar that can be read: {error}")
     most = _TABLE_BYTES + _ROW_BYTES * shard.samples
-    content = _read(samples, receipt.samples_sha256, most, False, problems)
+    content = _read(samples, f"samples/{samples.name}", receipt.samples_sha256, most, False, problems)
     if content is not None:
         try:
             problem = _samples_problem(directory.spec, shard, content, seen.drawn)

@@ -31,6 +31,10 @@ _FOLDERS = ("samples", "receipts")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _HIDDEN = re.compile(r"\..*\.tmp")
 
+_RESTORE = (
+    "restore it: `fdsl bake SPEC -o NEW --shards 0:1` with the same SPEC writes it into NEW, from where to copy it"
+)
+
 MADE_WITH = "made_with"
 """The key of spec.yaml under which stands what began the bake: versions by name."""
 
@@ -172,8 +176,10 @@ class Directory:
     def read_receipt(self, shard: Shard) -> Receipt | None:
         """Return a shard's receipt, or None if there is none; InputError if it is not one, or another dataset's."""
         path = self.receipt(shard)
+        if path.exists() and not path.is_file():
+            raise InputError(f"`{path}` is no regular file; remove it")
         try:
-            receipt = from_mapping(Receipt, json.loads(path.read_bytes()))
+            receipt = from_mapping(Receipt, json.loads(path.read_bytes()), "receipt.")
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError, OSError) as error:
@@ -229,13 +235,15 @@ def open_directory(path: Path) -> Directory:
     if not path.is_dir():
         raise InputError(f"`OUT` (={path}) is no directory; name one that `fdsl bake` has made")
     if not (path / SPEC).is_file():
+        if any(path.glob("receipts/*.json")):
+            raise InputError(f"`OUT` (={path}) has lost its {SPEC}; {_RESTORE}")
         raise InputError(
             f"`OUT` (={path}) holds no {SPEC}, so it is no baked dataset; bake one with `fdsl bake SPEC -o {path}`"
         )
     mapping = read_yaml(path / SPEC)
     baked = mapping.get(BAKED) if isinstance(mapping, dict) else None
     if not isinstance(baked, dict) or not isinstance(baked.get("categories_sha256"), str):
-        raise InputError(f"`{path / SPEC}` lacks the key `{BAKED}` that a bake writes; it was edited: restore it")
+        raise InputError(f"`{path / SPEC}` lacks the key `{BAKED}` that a bake writes, so it was edited; {_RESTORE}")
     try:
         directory = Directory(path.absolute(), parse_spec(mapping), baked["categories_sha256"])
     except InputError as error:
@@ -246,7 +254,7 @@ def open_directory(path: Path) -> Directory:
         )
     if baked.get("hash") != directory.hash:
         raise InputError(
-            f"`{path / SPEC}` was edited: its hash is {baked.get('hash')}, and its content gives {directory.hash}; restore it"
+            f"`{path / SPEC}` was edited: its hash is {baked.get('hash')}, and its content gives {directory.hash}; {_RESTORE}"
         )
     return directory
 
@@ -314,12 +322,15 @@ def create_directory(path: Path, spec: Spec, table: pa.Table) -> Directory:
 def read_categories(directory: Directory) -> Any:
     """Return a directory's categories table; InputError if it is not the one that its spec.yaml names."""
     path = directory.path / CATEGORIES
-    again = "the bake's command makes it again (with --categories-from if that was given)"
+    again = f"`fdsl repair {directory.path}` makes it again (with --categories-from if that was given)"
     if not path.exists():
         raise InputError(f"`{path}` is missing; {again}")
-    table = read_table(directory.spec, path)
+    try:
+        table = read_table(directory.spec, path)
+    except InputError as error:
+        raise InputError(f"{error}; {again}") from None
     if table_sha256(table) != directory.categories_sha256:
-        raise InputError(f"`{path}` is not the table that {SPEC} names: it was edited; remove it, and {again}")
+        raise InputError(f"`{path}` is not the table that {SPEC} names: it was edited; {again}")
     return table
 
 

@@ -69,10 +69,11 @@ def _open(path: Path, first: int, n: int) -> int:
     """Return the lock file, opened, its bytes locked. A file that was removed meanwhile locks nothing: try the next one."""
     end = time.monotonic() + _PATIENCE_S
     while True:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise InputError(f"`{path}` is no regular file; remove it")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise InputError(f"`{path}` is no regular file; remove it")
             if _take(file, _IN_USE, 1, fcntl.LOCK_SH) and _is_at(path, file):
                 if _take(file, first, n):
                     return file

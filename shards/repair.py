@@ -11,7 +11,16 @@ import pyarrow as pa
 from primitives.fields import InputError
 from shards.bake import bake_shards
 from shards.categories import check_table, sample_categories, table_sha256
-from shards.directory import Directory, open_directory, read_categories, restore_categories
+from shards.directory import (
+    CARD,
+    CATEGORIES,
+    INDEX,
+    INFO,
+    Directory,
+    open_directory,
+    read_categories,
+    restore_categories,
+)
 from shards.index import write_index
 from shards.lock import locked
 from shards.plan import Shard, plan_shards, select_shards
@@ -40,12 +49,17 @@ class Repaired:
     shards_left: int
 
 
-def _refuse_folders(directory: Directory, shards: list[Shard]) -> None:
-    """Raise InputError, naming them, if folders stand where files should."""
-    places = [place(shard) for shard in shards for place in (directory.tar, directory.samples, directory.receipt)]
-    folders = [str(path.relative_to(directory.path)) for path in places if path.is_dir()]
-    if folders:
-        raise InputError(f"`{directory.path}`: {', '.join(folders)}: a folder where a file should stand; remove it")
+def _refuse_obstacles(directory: Directory, shards: list[Shard]) -> None:
+    """Raise InputError, naming them, if folders stand where files should, or what is no folder where one should."""
+    files = [place(shard) for shard in shards for place in (directory.tar, directory.samples, directory.receipt)]
+    files += [directory.path / name for name in (CATEGORIES, INDEX, INFO, CARD)]
+    folders = [directory.samples(shards[0]).parent, directory.receipt(shards[0]).parent]
+    wrong = [path for path in files if path.is_dir()] + [
+        path for path in folders if path.exists() and not path.is_dir()
+    ]
+    if wrong:
+        names = ", ".join(str(path.relative_to(directory.path)) for path in wrong)
+        raise InputError(f"`{directory.path}`: {names}: a folder in a file's place, or a file in a folder's; remove it")
 
 
 def _categories_problem(directory: Directory) -> str | None:
@@ -107,7 +121,7 @@ def repair(
     plan, chosen = plan_shards(directory.spec), select_shards(directory.spec, split, window)
     with nullcontext() if dry_run else locked(directory.path, plan.index(chosen[0]), len(chosen)):
         categories = _categories_problem(directory)
-        _refuse_folders(directory, chosen)
+        _refuse_obstacles(directory, chosen)
         if categories and dry_run:
             return Repaired(directory, (categories,), True, (), (), (), False, 0)
         if categories:

@@ -73,7 +73,7 @@ def _index_problems(directory: Directory) -> Iterator[str]:
     files = {name: directory.path / name for name in (INDEX, INFO, CARD)}
     missing = [name for name, path in files.items() if not path.is_file() or not path.stat().st_size]
     if missing:
-        yield f"{', '.join(missing)}: missing or empty, though all shards are there; `fdsl bake` writes the index again"
+        yield f"{', '.join(missing)}: missing or empty, though all shards are there; `fdsl repair` writes the index again"
         return
     yield from _stale(directory, receipts)
 

@@ -208,7 +208,7 @@ def test_a_lost_categories_table_is_made_again_or_asked_for(small: Path) -> None
     table.write_text("damaged")
     assert "not a Parquet file" in refused("bake", small, "-o", "out", cwd=small.parent)
     table.unlink()
-    assert "is missing; the bake's command makes it again" in refused("verify", "out", cwd=small.parent)
+    assert "is missing; `fdsl repair" in refused("verify", "out", cwd=small.parent)
     assert fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent).returncode == 0
     assert table.read_bytes() == whole
     fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)

@@ -191,7 +191,7 @@ def test_a_json_file_with_any_value_changed_is_found_and_repaired(name: str, cop
     @FUZZ
     @given(changed(json.loads(whole)))
     def check(mapping: dict[str, Any]) -> None:
-        path.write_text(json.dumps(plain(mapping)))
+        path.write_text(json.dumps(plain(mapping), indent=1) + "\n")
         is_same = json.loads(path.read_text()) == json.loads(whole)
         assume(not is_same or json.dumps(plain(mapping)) == json.dumps(json.loads(whole)))  # 6.0 and True are 6 and 1
         found = verify(copy.path, workers=1, window=None if name == "_info.json" else "3:4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -118,22 +119,55 @@ def test_files_of_the_users_own_stay(copy: Directory) -> None:
     done = repair(copy.path, workers=1)
     assert snapshot(copy.path) == before
     assert [problem.split(": ")[0] for problem in done.problems] == sorted(alike[:3]) + [alike[3]]
-    said = run_fdsl("repair", copy.path).stdout
-    assert said.endswith(f"{copy.path}: left as they are: {', '.join(sorted(alike[:3]))}, {alike[3]}\n")
+    said = run_fdsl("repair", copy.path)
+    names = f"{', '.join(sorted(alike[:3]))}, {alike[3]}"
+    assert f"{copy.path}: left as they are, for they may be yours: {names}; move them elsewhere" in said.stderr
+    assert said.returncode == 1
 
 
-@pytest.mark.parametrize("name", [f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json"])
+PLACES = [f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json", "categories.parquet", "_info.json"]
+
+
+@pytest.mark.parametrize("name", PLACES)
 def test_a_folder_in_a_files_place_is_named_before_anything_is_changed(name: str, copy: Directory, baked: Path) -> None:
     (copy.path / name).unlink()
     (copy.path / name).mkdir()
     (copy.path / "train-000001.tar").unlink()
     before = snapshot(copy.path)
-    with pytest.raises(InputError, match=f": {name}: a folder where a file should stand; remove it$"):
-        repair(copy.path, workers=1)
+    for dry_run in (True, False):
+        with pytest.raises(
+            InputError, match=f": {name}: a folder in a file's place, or a file in a folder's; remove it$"
+        ):
+            repair(copy.path, workers=1, dry_run=dry_run)
     assert snapshot(copy.path) == before
     (copy.path / name).rmdir()
     repair(copy.path, workers=1)
     assert snapshot(copy.path) == snapshot(baked)
+
+
+@pytest.mark.parametrize("name", ["samples", "receipts"])
+def test_a_file_in_a_folders_place_is_named_before_anything_is_changed(name: str, copy: Directory, baked: Path) -> None:
+    shutil.rmtree(copy.path / name)
+    (copy.path / name).write_text("no folder")
+    before = snapshot(copy.path)
+    with pytest.raises(InputError, match=f": {name}: a folder in a file's place"):
+        repair(copy.path, workers=1)
+    assert snapshot(copy.path) == before
+    (copy.path / name).unlink()
+    repair(copy.path, workers=1)
+    assert snapshot(copy.path) == snapshot(baked)
+
+
+@pytest.mark.parametrize(
+    "name", ["categories.parquet", f"receipts/{NAME}.json", "shards.parquet", "_info.json", "spec.yaml"]
+)
+def test_nothing_is_waited_for(name: str, copy: Directory) -> None:
+    (copy.path / name).unlink()
+    os.mkfifo(copy.path / name)
+    with contextlib.suppress(InputError):
+        assert verify(copy.path, workers=1).problems != ()
+    with contextlib.suppress(InputError):
+        assert repair(copy.path, workers=1, dry_run=True).problems != ()
 
 
 def test_what_only_rendering_finds_is_undone(copy: Directory, baked: Path) -> None:
@@ -205,7 +239,7 @@ def test_what_verify_advises_repairs_what_it_found(copy: Directory, baked: Path)
 def test_an_edited_spec_is_not_guessed(copy: Directory) -> None:
     path = copy.path / "spec.yaml"
     path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
-    with pytest.raises(InputError, match=r"spec\.yaml` was edited.*restore it$"):
+    with pytest.raises(InputError, match=r"spec\.yaml` was edited.*restore it: `fdsl bake SPEC -o NEW --shards 0:1`"):
         repair(copy.path, workers=1)
 
 

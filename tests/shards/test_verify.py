@@ -105,7 +105,8 @@ def test_any_flipped_bit_is_found(kind: str, n_flips: int, seed: int, copy: Dire
     for _ in range(n_flips):
         damage(path, rng.randrange(len(content)), 1 << rng.randrange(8))
         found = verify_shard(copy, shard).problems
-        assert found[0] == f"{path.name}: its SHA-256 is not its receipt's: one of the two was changed after the bake"
+        name = str(path.relative_to(copy.path))
+        assert found[0] == f"{name}: its SHA-256 is not its receipt's: one of the two was changed after the bake"
         path.write_bytes(content)
     assert not verify_shard(copy, shard).problems
 
@@ -175,7 +176,7 @@ def test_a_receipt_that_is_none_is_found(content: bytes, copy: Directory, shard:
 
 def test_a_receipt_with_an_unknown_key_is_found(copy: Directory, shard: Shard) -> None:
     edit_json(copy.receipt(shard), note="mine")
-    assert "`note` (='mine') is not a key" in the_problem(copy)
+    assert "`receipt.note` (='mine') is not a key" in the_problem(copy)
 
 
 def test_the_receipt_and_shard_of_another_spec_are_found(copy: Directory, shard: Shard, tmp_path: Path) -> None:
