@@ -3,14 +3,18 @@ BIN := .venv/bin
 SPEC ?=
 OUT ?= data/$(basename $(notdir $(SPEC)))
 WORKERS ?=
+FAMILY ?= exfractal
+SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test lint style bench bench-check coverage audit docs clean
+.PHONY: help dataset test train-smoke test-train lint style bench bench-check coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
 	@echo 'make test         run the tests'
+	@echo 'make train-smoke  bake a quick start and train on it for some minutes, on two processes of this CPU'
+	@echo 'make test-train   run the trainer'"'"'s tests, with torch for CPUs in .venv-train'
 	@echo 'make lint         check style, types and layers'
 	@echo 'make style        fix what of the style can be fixed by itself'
 	@echo 'make bench        measure the speed, as ratios to the published procedure'
@@ -47,7 +51,23 @@ endif
 	@echo 'the command fdsl is in $(BIN): `. $(BIN)/activate` puts it on the path'
 
 test: .venv/test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SPREAD)
+
+.venv-train/done: setup.cfg trainer/constraints-cpu.txt trainer/torch-cpu.txt | $(BIN)/fdsl
+	@echo 'installing torch for CPUs, timm and the trainer'"'"'s other packages into .venv-train'
+	@$(PYTHON) -m venv .venv-train
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 --requirement trainer/torch-cpu.txt
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --constraint trainer/constraints-cpu.txt --editable '.[train]' 'hypothesis>=6.100' 'pytest>=8.3' 'pytest-xdist>=3.6'
+	@touch $@
+
+test-train: .venv-train/done
+	@.venv-train/bin/python -m pytest $(SPREAD) -W default tests/trainer
+
+train-smoke: .venv-train/done
+	@$(BIN)/fdsl bake quickstart-$(FAMILY) -o data/quickstart-$(FAMILY) $(workers)
+	@rm -rf runs/smoke-$(FAMILY)
+	@OMP_NUM_THREADS=1 .venv-train/bin/torchrun --standalone --nproc-per-node 2 trainer/pretrain.py --data data/quickstart-$(FAMILY) --config trainer/recipes/smoke.yaml --workers 1 --out runs/smoke-$(FAMILY)
+	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
 
 lint: .venv/test
 	@$(BIN)/ruff format --check --quiet . || { echo 'ruff: not formatted; `make style` does it'; exit 1; }
@@ -86,5 +106,5 @@ docs: .venv/test
 	@$(BIN)/python docs/make.py
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-train build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,211 @@
+"""Whole runs: they learn, go on after a kill to the same losses, and say in one line what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from tests.trainer.conftest import ROOT, write_dataset
+
+PRETRAIN, FINETUNE = ROOT / "trainer" / "pretrain.py", ROOT / "trainer" / "finetune.py"
+LITTLE = [
+    "--model", "test_vit", "--size", "32", "--batch", "8", "--warmup", "1", "--lr", "0.003", "--warmup-lr", "0.0003",
+    "--log-every", "1", "--workers", "1", "--device", "cpu", "--repeats", "1", "--randaugment", "", "--crop-scale", "0.9",
+    "--mixup", "0", "--cutmix", "0", "--erasing", "0", "--drop-path", "0",
+]  # fmt: skip
+FULL = [*LITTLE[: LITTLE.index("--repeats")], "--ema", "0.9", "--clip", "1.0", "--accumulate", "2", "--keep-every", "1"]
+"""All of the published augmentation, and the options."""
+
+
+def command(*arguments: object, processes: int = 1, program: Path = PRETRAIN) -> list[str]:
+    start = [sys.executable]
+    if processes > 1:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*start, str(program), *map(str, arguments)]
+
+
+def run(*arguments: object, processes: int = 1, program: Path = PRETRAIN) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, processes=processes, program=program),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def records(out: Path, kind: str) -> list[dict[str, Any]]:
+    return [each for line in (out / "log.jsonl").read_text().splitlines() if (each := json.loads(line))["kind"] == kind]
+
+
+def curve(out: Path) -> list[tuple[int, float]]:
+    return [(each["update"], each["loss"]) for each in records(out, "train")]
+
+
+def test_it_learns_on_two_processes_and_leaves_all_that_it_promises(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run("--data", small, "--out", out, "--epochs", "12", *LITTLE, "--model", "test_resnet", processes=2)
+    assert done.returncode == 0, done.stderr
+    (*_, last) = records(out, "validation")
+    assert last["top1"] > 60
+    assert last["top5"] == 100
+    assert {"best.pt", "curves.png", "last.pt", "log.jsonl", "model.safetensors", "tensorboard"} <= {
+        path.name for path in out.iterdir()
+    }
+    there = timm.create_model("test_resnet", num_classes=4, checkpoint_path=str(out / "model.safetensors"))
+    trained = torch.load(out / "last.pt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, trained[name]) for name, value in there.state_dict().items())
+    assert "img/s  waiting for data" in done.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_resumed_it_goes_on_to_the_same_losses(processes: int, small: Path, tmp_path: Path) -> None:
+    arguments = ["--data", small, "--epochs", "3", "--save-every", "3", *FULL]
+    whole, out = tmp_path / "whole", tmp_path / "cut"
+    assert run(*arguments, "--out", whole, processes=processes).returncode == 0
+    process = subprocess.Popen(
+        command(*arguments, "--out", out, processes=processes),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not (out / "log.jsonl").exists() or len(curve(out)) < (5 if processes == 1 else 4):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    at = torch.load(out / "last.pt", weights_only=True)["update"]
+    assert 0 < at < len(curve(whole))
+    refused = run(*arguments, "--out", out, processes=processes)
+    assert refused.returncode != 0
+    assert "holds a run; give --resume" in refused.stderr
+    done = run(*arguments, "--out", out, "--resume", processes=processes)
+    assert done.returncode == 0, done.stderr
+    assert curve(out) == curve(whole)
+    assert records(out, "validation") == records(whole, "validation")
+    one, other = (torch.load(each / "last.pt", weights_only=True) for each in (out, whole))
+    assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+
+
+def test_the_number_of_loader_workers_changes_nothing(small: Path, tmp_path: Path) -> None:
+    curves = []
+    for workers in ("0", "2"):
+        out = tmp_path / workers
+        assert run("--data", small, "--out", out, "--epochs", "1", *FULL, "--workers", workers).returncode == 0
+        curves.append(curve(out))
+    assert curves[0] == curves[1]
+
+
+def test_bf16_and_learning_rates(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run(
+        "--data",
+        small,
+        "--out",
+        out,
+        "--epochs",
+        "2",
+        *LITTLE,
+        "--amp",
+        "bf16",
+        "--lr-scale-batch",
+        "16",
+        "--channels-last",
+    )
+    assert done.returncode == 0, done.stderr
+    rates = [each["lr"] for each in records(out, "train")]
+    assert rates[0] == 0.0003
+    assert max(rates) == pytest.approx(0.0003 + 0.0012 * 14 / 15)
+    assert rates[-1] < max(rates) / 20
+
+
+def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path) -> None:
+    out, folders = tmp_path / "run", tmp_path / "folders"
+    assert run("--data", small, "--out", out, "--epochs", "1", *LITTLE).returncode == 0
+    from PIL import Image
+
+    for split, name in ((split, name) for split in ("train", "val") for name in ("a", "b", "c")):
+        (folders / split / name).mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (40, 36), (60 * "abc".index(name), 10 * k, 99)).save(folders / split / name / f"{k}.png")
+    no_model = LITTLE[2:]
+    done = run(
+        "--checkpoint", out / "last.pt", "--data", folders, "--val-split", "val", "--out", tmp_path / "tuned",
+        "--epochs", "1", *no_model, program=FINETUNE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "tuned" / "last.pt", weights_only=True)
+    assert (found["arch"], found["n_classes"], found["state_dict"]["head.weight"].shape[0]) == ("test_vit", 3, 3)
+    other = run(
+        "--checkpoint", out / "last.pt", "--data", folders, "--val-split", "val", "--out", tmp_path / "other",
+        "--epochs", "1", *no_model, "--model", "test_vit2", program=FINETUNE,
+    )  # fmt: skip
+    assert_told(other, "is of another architecture or number of classes: ")
+
+
+def assert_told(done: subprocess.CompletedProcess[str], reason: str) -> None:
+    """Exit 1 and one line, no traceback."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pretrain: ")]
+    assert reason in line
+
+
+def no_shards(folder: Path) -> list[object]:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return []
+
+
+def truncated(folder: Path) -> list[object]:
+    os.truncate(folder / "train-000002.tar", 9000)
+    return []
+
+
+HARMS: dict[str, Callable[[Path], list[object]]] = {
+    "has no _info.json": no_shards,
+    "train-000002.tar` holds 3 samples; _info.json says 23": truncated,
+    "is no model of timm": lambda folder: ["--model", "deit_huge"],
+    "`--device` (=cuda): no GPU": lambda folder: ["--device", "cuda"],
+    "has no split 'test'; it has train, validation": lambda folder: ["--val-split", "test"],
+    "`batch` (=0) must be at least 1": lambda folder: ["--batch", "0"],
+    "`--config` (=nowhere.yaml) does not exist": lambda folder: ["--config", "nowhere.yaml"],
+}
+
+
+@pytest.mark.parametrize("reason", HARMS)
+def test_bad_input_is_one_line(reason: str, small: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "data"))
+    extra = HARMS[reason](folder)
+    if reason.startswith("`--device`") and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert_told(run("--data", folder, "--out", tmp_path / "run", *LITTLE, *extra), reason)
+
+
+def test_two_processes_are_told_once(small: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "data"))
+    truncated(folder)
+    done = run("--data", folder, "--out", tmp_path / "run", *LITTLE, processes=2)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pretrain: ")]
+    assert "train-000002.tar` holds 3 samples" in line
+
+
+def test_another_dataset_or_recipe_is_not_gone_on_with(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run("--data", small, "--out", out, "--epochs", "1", *LITTLE).returncode == 0
+    other = write_dataset(tmp_path / "other", [16], [4])
+    assert_told(
+        run("--data", other, "--out", out, "--epochs", "1", *LITTLE, "--resume"), "cannot be gone on with: its dataset"
+    )
+    again = run("--data", small, "--out", out, "--epochs", "2", *LITTLE, "--resume")
+    assert_told(again, "cannot be gone on with: its `epochs` is 1, and here it is 2")

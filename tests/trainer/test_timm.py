@@ -1,0 +1,55 @@
+"""Stock timm, unmodified, trains on a baked directory through its own reader and loader."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.data import create_dataset, create_loader
+
+from tests.trainer.conftest import ROOT
+
+shards = pytest.importorskip("shards", reason="the toolkit is not installed here")
+
+
+@pytest.mark.parametrize("family", ["exfractal", "rcdb"])
+def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_path: Path) -> None:
+    spec = shards.Spec(
+        name="tiny", family=family, categories=4, instances=shards.Instances(train=16, validation=4),
+        image=shards.Image(size=32), shards=shards.Shards(samples=16),
+    )  # fmt: skip
+    shards.bake(spec, tmp_path / "baked", workers=1)
+    net = timm.create_model("test_vit", num_classes=4, img_size=32)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    for split, n, is_training in (("train", 64, True), ("validation", 16, False)):
+        dataset = create_dataset(
+            "wds/tiny", root=str(tmp_path / "baked"), split=split, is_training=is_training, batch_size=8
+        )
+        images = create_loader(
+            dataset, input_size=(3, 32, 32), batch_size=8, is_training=is_training, num_workers=1, use_prefetcher=False,
+            persistent_workers=False,
+        )  # fmt: skip
+        seen = 0
+        for x, labels in images:
+            seen += len(x)
+            assert x.shape[1:] == (3, 32, 32)
+            assert set(labels.tolist()) <= {0, 1, 2, 3}
+            if is_training:
+                loss = torch.nn.functional.cross_entropy(net(x), labels)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                assert torch.isfinite(loss)
+        assert seen == n
+
+
+def test_the_trainer_imports_nothing_of_the_toolkit() -> None:
+    ours = {"primitives", "exfractal", "rcdb", "shards", "cli"}
+    for path in (ROOT / "trainer").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not ours & {name.split(".")[0] for name in names}, path

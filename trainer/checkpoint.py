@@ -1,0 +1,100 @@
+"""Checkpoints: written whole or not at all, read without running code, and exported as timm loads them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+class CheckpointError(ValueError):
+    """What is wrong with a checkpoint, in one line."""
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint of tensors and plain Python values under its name once it is whole."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with hidden.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+    """Write weights as safetensors, which timm's `create_model(..., checkpoint_path=...)` loads."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(tensors, hidden, {key: str(value) for key, value in metadata.items()})
+    hidden.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a checkpoint, or {"state_dict": ...} of a .safetensors file; nothing of it is run."""
+    try:
+        if path.suffix == ".safetensors":
+            return {"state_dict": load_file(path)}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"`{path}` does not exist") from None
+    except Exception as error:  # torch, pickle and safetensors each raise their own kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"`{path}` is no checkpoint that can be read: {first[:200]}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"`{path}` holds no `state_dict`")
+    return content
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, new_head: bool = False) -> None:
+    """Load weights into a model of the same architecture; with `new_head`, all but the classifier, which stays as it is."""
+    state = dict(state)
+    if new_head:
+        for name in [name for name in state if name.split(".")[0] in _heads(model)]:
+            del state[name]
+    there = model.state_dict()
+    missing = [name for name in there if name not in state and not (new_head and name.split(".")[0] in _heads(model))]
+    unknown = [name for name in state if name not in there]
+    other = [
+        f"{name} ({tuple(state[name].shape)} there, {tuple(there[name].shape)} here)"
+        for name in state
+        if name in there and state[name].shape != there[name].shape
+    ]
+    if missing or unknown or other:
+        parts = (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        said = "; ".join(
+            f"{what}: {', '.join(names[:4])}{', ...' * (len(names) > 4)}" for what, names in parts if names
+        )
+        raise CheckpointError(f"`{path}` is of another architecture or number of classes: {said}")
+    model.load_state_dict(state, strict=False)
+
+
+def _heads(model: torch.nn.Module) -> set[str]:
+    """Return the first parts of the names of a timm model's classifier."""
+    config = getattr(model, "pretrained_cfg", {}) or {}
+    names = config.get("classifier") or "head"
+    return {name.split(".")[0] for name in ([names] if isinstance(names, str) else names)}
+
+
+def resume(
+    path: Path, recipe: dict[str, Any], n_classes: int, dataset: str, net: torch.nn.Module, optimizer: Any, ema: Any
+) -> tuple[int, float]:
+    """Load a checkpoint of the same recipe and dataset; return the updates done and the best top-1."""
+    there = load(path)
+    for what, old, new in (
+        ("dataset", there.get("dataset"), dataset),
+        ("number of classes", there.get("n_classes"), n_classes),
+        *((f"`{name}`", old, recipe.get(name)) for name, old in there.get("recipe", {}).items()),
+    ):
+        if old != new:
+            raise CheckpointError(f"`{path}` cannot be gone on with: its {what} is {old}, and here it is {new}")
+    load_weights(net, there["state_dict"], path)
+    optimizer.load_state_dict(there["optimizer"])
+    if ema:
+        ema.module.load_state_dict(there["ema"])
+    return int(there["update"]), float(there["best"])
