@@ -36,7 +36,6 @@ class Repaired:
     made : the shards that are made again. removed : the files that are named as a shard's, and are of none.
     left : the names of files that a reader may take for a shard; whose they are is not for us to say.
     index : whether what is written last is written again.
-    shards_left : of the whole dataset, not baked.
     """
 
     directory: Directory
@@ -46,7 +45,6 @@ class Repaired:
     removed: tuple[Path, ...]
     left: tuple[str, ...]
     index: bool
-    shards_left: int
 
 
 def _refuse_obstacles(directory: Directory, shards: list[Shard]) -> None:
@@ -123,21 +121,21 @@ def repair(
         categories = _categories_problem(directory)
         _refuse_obstacles(directory, chosen)
         if categories and dry_run:
-            return Repaired(directory, (categories,), True, (), (), (), False, 0)
+            return Repaired(directory, (categories,), True, (), (), (), False)
         if categories:
             _restore(directory, table, workers, show)
         found = verify(out, workers=workers, split=split, window=window, rerender=rerender, seed=seed, show=show)
-        index = found.is_index_wrong
         if not dry_run:
             for path in found.extra:
                 path.unlink()
             if chosen == plan:
                 directory.sweep(everything=True)
             _make(directory, found.damaged, workers, show)
-        shards_left = sum(not directory.is_done(shard) for shard in plan if shard not in set(found.damaged))
-        index = index or (bool(found.damaged) and not shards_left)
+        damaged = set(found.damaged)
+        is_complete = all(shard in damaged or directory.is_done(shard) for shard in plan)
+        index = found.is_index_wrong or (bool(damaged) and is_complete)
         if index and not dry_run:
             write_index(directory)
     problems = (*([categories] if categories else []), *found.problems)
     names = tuple(str(path.relative_to(directory.path)) for path in found.strangers)
-    return Repaired(directory, problems, bool(categories), found.damaged, found.extra, names, index, shards_left)
+    return Repaired(directory, problems, bool(categories), found.damaged, found.extra, names, index)

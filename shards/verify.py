@@ -31,7 +31,7 @@ from shards.spec import SPLITS, Spec
 from shards.workers import Progress, count_workers, in_parallel
 
 _AT_MOST = 5
-"""Images named of one kind."""
+"""Images, or shards, named of one kind."""
 
 _STRANGE = {".tar": "no shard of this dataset; readers that take all tars would read it"}
 
@@ -97,7 +97,7 @@ def _not_baked(chosen: list[Shard], there: list[Shard]) -> list[str]:
     missing = [shard for shard in chosen if shard not in found]
     if not missing:
         return []
-    names = ", ".join(shard.name for shard in missing[:_AT_MOST]) + (", ..." if len(missing) > _AT_MOST else "")
+    names = _few(", ".join(shard.name for shard in missing[:_AT_MOST]), len(missing))
     return [f"{len(missing):,} of {len(chosen):,} shards are not baked: {names}"]
 
 

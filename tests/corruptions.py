@@ -212,21 +212,23 @@ HARMS = {
 """Each harm, and what finds it."""
 
 
-def count(out: Path, harm: Callable[[Directory, random.Random], None], times: int) -> tuple[int, int, list[str]]:
-    """Harm copies of a baked dataset; return how often, how often `verify` found it, and what it said."""
-    found, said = 0, []
+def what_is_found(out: Path, harm: Callable[[Directory, random.Random], None], seed: int) -> list[str]:
+    """Harm a copy of a baked dataset, as the seed says; return what `verify` finds."""
     shard = shards_of(open_directory(out))[SHARD]
     rerender = range(shard.samples) if harm in BY_RENDERING else ()
-    for seed in range(times):
-        with tempfile.TemporaryDirectory() as folder:
-            copy = open_directory(Path(shutil.copytree(out, Path(folder, "a", "b", "c"))))
-            harm(copy, random.Random(seed))
-            before = sorted(Path(folder).rglob("*"))
-            problems = verify_shard(copy, shard, rerender).problems
-            assert sorted(Path(folder).rglob("*")) == before, "verifying wrote something"
-            found += bool(problems)
-            said += problems
-    return times, found, said
+    with tempfile.TemporaryDirectory() as folder:
+        copy = open_directory(Path(shutil.copytree(out, Path(folder, "a", "b", "c"))))
+        harm(copy, random.Random(seed))
+        before = sorted(Path(folder).rglob("*"))
+        problems = verify_shard(copy, shard, rerender).problems
+        assert sorted(Path(folder).rglob("*")) == before, "verifying wrote something"
+        return problems
+
+
+def count(out: Path, harm: Callable[[Directory, random.Random], None], times: int) -> tuple[int, int, list[str]]:
+    """Harm copies of a baked dataset; return how often, how often `verify` found it, and what it said."""
+    said = [what_is_found(out, harm, seed) for seed in range(times)]
+    return times, sum(map(bool, said)), [problem for problems in said for problem in problems]
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -64,5 +65,5 @@ def fail(message: str) -> NoReturn:
     """Say what is wrong, once, and end this process: the first rank at once, another if the first does not end them all."""
     if int(os.environ.get("RANK", 0)) > 0:
         time.sleep(_FIRST_S)
-    print(f"pretrain: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"{Path(sys.argv[0]).stem}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     os._exit(1)

@@ -169,9 +169,9 @@ def train(
             each["lr"] = lr
         sum_of_losses = torch.zeros((), device=device)
         for step in group:
-            start = time.perf_counter()
+            asked = time.perf_counter()
             images, labels = next(train_images)
-            waited += time.perf_counter() - start
+            waited += time.perf_counter() - asked
             seed_all(r.seed, update, step, place.rank)
             x, targets = on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
             is_last = step == group[-1]

@@ -24,7 +24,7 @@ from shards import InputError, Spec, bake, load_spec, repair, verify
 from shards.categories import read_table
 from shards.directory import Directory
 from shards.plan import plan_shards, samples_of
-from tests.corruptions import HARMS, count
+from tests.corruptions import HARMS, count, what_is_found
 from tests.shards.conftest import FAMILIES, NAME, run_fdsl, small_mapping, small_spec, snapshot
 
 FUZZ = settings(
@@ -222,6 +222,12 @@ def test_every_harm_to_a_shard_is_found_each_time(harm: Any, baked: Path) -> Non
     tried, found, said = count(baked, harm, 12)
     assert (tried, found) == (12, 12)
     assert all(len(problem.splitlines()) == 1 and problem.isprintable() for problem in said), said
+
+
+@FUZZ
+@given(st.sampled_from(sorted(HARMS, key=lambda harm: harm.__name__)), st.integers(0, 2**32 - 1))
+def test_any_harm_to_a_shard_is_found(baked: Path, harm: Any, seed: int) -> None:
+    assert what_is_found(baked, harm, seed) != []
 
 
 def test_the_count_of_harms_can_be_printed() -> None:

@@ -149,14 +149,14 @@ def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path)
         "--checkpoint", out / "last.pt", "--data", folders, "--val-split", "val", "--out", tmp_path / "other",
         "--epochs", "1", *no_model, "--model", "test_vit2", program=FINETUNE,
     )  # fmt: skip
-    assert_told(other, "is of another architecture or number of classes: ")
+    assert_told(other, "is of another architecture or number of classes: ", FINETUNE)
 
 
-def assert_told(done: subprocess.CompletedProcess[str], reason: str) -> None:
+def assert_told(done: subprocess.CompletedProcess[str], reason: str, program: Path = PRETRAIN) -> None:
     """Exit 1 and one line, no traceback."""
     assert done.returncode != 0
     assert "Traceback" not in done.stderr, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pretrain: ")]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"{program.stem}: ")]
     assert reason in line
 
 
