@@ -8,7 +8,7 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test train-smoke test-train lint style bench bench-check coverage audit docs clean
+.PHONY: help dataset test train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -19,6 +19,7 @@ help:
 	@echo 'make style        fix what of the style can be fixed by itself'
 	@echo 'make bench        measure the speed, as ratios to the published procedure'
 	@echo 'make bench-check  compare the speed with the recorded ratios'
+	@echo 'make bench-train  measure how fast the trainer loads images, against the ordinary pipeline'
 	@echo 'make coverage     measure which lines the tests run, those of the kernels too'
 	@echo 'make audit        ask PyPI for known weaknesses of the packages that are installed'
 	@echo 'make docs         make the pictures of the README and docs/ again'
@@ -57,7 +58,7 @@ test: .venv/test
 	@echo 'installing torch for CPUs, timm and the trainer'"'"'s other packages into .venv-train'
 	@$(PYTHON) -m venv .venv-train
 	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 --requirement trainer/torch-cpu.txt
-	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --constraint trainer/constraints-cpu.txt --editable '.[train]' 'hypothesis>=6.100' 'pytest>=8.3' 'pytest-xdist>=3.6'
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --constraint trainer/constraints-cpu.txt --editable '.[train]' 'datasets>=3.0' 'hypothesis>=6.100' 'pytest>=8.3' 'pytest-xdist>=3.6'
 	@touch $@
 
 test-train: .venv-train/done
@@ -83,6 +84,9 @@ bench: .venv/test
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/curves.py
 	@$(BIN)/python benchmarks/footprint.py
+
+bench-train: .venv-train/done
+	@.venv-train/bin/python benchmarks/train.py
 
 bench-check: .venv/test
 	@$(BIN)/python benchmarks/bench.py --check

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +22,7 @@ from typing import Any
 
 import machine
 from families import FamilyResult, measure_family
+from outputs import PERFORMANCE, RESULTS, say_on_page, tar_folder
 from report import family_lines, search_lines
 from search import SearchResult, measure_search
 
@@ -32,18 +31,8 @@ Result = FamilyResult | SearchResult
 TARGETS = {"exfractal": 60.0, "rcdb": 25.0, "search": 60.0}
 """The ratio to the published procedure that each must reach: per image, per image, per candidate."""
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_SHARED_MEMORY = Path("/dev/shm")
 _DIGITS = 3
 _LEAST_SHARE = 0.8
-
-
-def tar_folder() -> tuple[Path, str]:
-    """Return where both sides write their tars, and what to call it."""
-    if _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK):
-        return _SHARED_MEMORY, "tmpfs (/dev/shm)"
-    return Path(tempfile.gettempdir()), "the temporary folder, for /dev/shm is not there"
 
 
 def measure(name: str) -> Result:
@@ -88,14 +77,6 @@ def write_results(name: str, results: dict[str, Result], path: Path) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def say_on_page(block: str, lines: Sequence[str]) -> None:
-    """Put lines into the block of this name on the page about performance, in the place of those that stood there."""
-    text = "\n".join(lines)
-    fence = re.compile(rf"(?<=^```text {block}\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-    PAGE.write_text(fence.sub(lambda _: f"{text}\n", PAGE.read_text()))
-    print(f"written to {PAGE}")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -133,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_results(name, results, path)
     print(f"written to {path}")
     if name == "all":
-        say_on_page("bench", said)
+        say_on_page(PERFORMANCE, "bench", said)
     return 1 if failed else 0
 
 

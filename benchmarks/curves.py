@@ -17,8 +17,8 @@ from typing import Any
 
 import joblib
 import machine
-from bench import RESULTS, tar_folder
 from matplotlib.figure import Figure
+from outputs import RESULTS, tar_folder
 
 from shards import Spec, bake, sample_categories
 from shards.bake import stream_of

@@ -19,7 +19,7 @@ from statistics import median
 
 import pyarrow as pa
 import yaml
-from bench import say_on_page, tar_folder
+from outputs import PERFORMANCE, say_on_page, tar_folder
 
 from shards import sample_categories
 from shards.directory import write_table
@@ -132,7 +132,7 @@ def main() -> None:
             many_shards(folder),
         ]
     print(*lines, sep="\n")
-    say_on_page("footprint", lines)
+    say_on_page(PERFORMANCE, "footprint", lines)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe() -> dict[str, Any]:
-    """Return the platform, the processor, the number of cores that may be used, Python and the packages."""
+def describe(*others: str) -> dict[str, Any]:
+    """Return the platform, the processor, the number of cores that may be used, Python, and the packages, `others` too."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
         "cores": len(usable),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in (*_PACKAGES, *others)},
     }

@@ -81,20 +81,12 @@ def _heads(model: torch.nn.Module) -> set[str]:
     return {name.split(".")[0] for name in ([names] if isinstance(names, str) else names)}
 
 
-def resume(
-    path: Path, recipe: dict[str, Any], n_classes: int, dataset: str, net: torch.nn.Module, optimizer: Any, ema: Any
-) -> tuple[int, float]:
-    """Load a checkpoint of the same recipe and dataset; return the updates done and the best top-1."""
+def resumable(path: Path, recipe: dict[str, Any], what: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of a run that the same recipe, dataset and processes go on with to the same losses."""
     there = load(path)
-    for what, old, new in (
-        ("dataset", there.get("dataset"), dataset),
-        ("number of classes", there.get("n_classes"), n_classes),
-        *((f"`{name}`", old, recipe.get(name)) for name, old in there.get("recipe", {}).items()),
-    ):
+    pairs = [(name, there.get("what", {}).get(name), value) for name, value in what.items()]
+    pairs += [(f"`{name}`", there.get("recipe", {}).get(name), value) for name, value in recipe.items()]
+    for name, old, new in pairs:
         if old != new:
-            raise CheckpointError(f"`{path}` cannot be gone on with: its {what} is {old}, and here it is {new}")
-    load_weights(net, there["state_dict"], path)
-    optimizer.load_state_dict(there["optimizer"])
-    if ema:
-        ema.module.load_state_dict(there["ema"])
-    return int(there["update"]), float(there["best"])
+            raise CheckpointError(f"`{path}` cannot be gone on with: its {name} is {old}, and here it is {new}")
+    return there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -14,7 +15,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 import torch.distributed as dist
-from data import DataError
+from info import DataError
 
 _FIRST_S = 5.0
 
@@ -49,7 +50,13 @@ def join(device: str) -> Place:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     if world > 1:
         minutes = timedelta(minutes=10 if device == "cuda" else 5)
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=minutes)
+        try:
+            dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=minutes)
+        except dist.DistError as error:
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            raise DataError(
+                f"the processes cannot meet at {where}: {error}; give torchrun --standalone, or another --rdzv-endpoint"
+            ) from None
     return Place(rank, world, torch.device(device, torch.cuda.current_device() if device == "cuda" else None))
 
 
@@ -61,9 +68,23 @@ def seed_all(*numbers: int) -> None:
     torch.manual_seed(seed)
 
 
+class Stop:
+    """Whether SIGTERM came, by which clusters take machines back: the run is to save and end."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.is_asked = True
+
+
 def fail(message: str) -> NoReturn:
     """Say what is wrong, once, and end this process: the first rank at once, another if the first does not end them all."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if int(os.environ.get("RANK", 0)) > 0:
         time.sleep(_FIRST_S)
-    print(f"{Path(sys.argv[0]).stem}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    (*_, message) = message.strip().splitlines()  # a loader worker's comes with its traceback before it
+    message = message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")
+    print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)
     os._exit(1)

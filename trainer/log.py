@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,44 @@ class Log:
         figure.tight_layout()
         figure.savefig(self.path.with_name("curves.png"), dpi=110)
         pyplot.close(figure)
+
+
+class Progress:
+    """How fast a run is, how much of the time it waits for data, and when it will be done."""
+
+    def __init__(self, log: Log, n_epochs: int, updates_per_epoch: int, update: int) -> None:
+        self.log, self.n_epochs, self.updates_per_epoch = log, n_epochs, updates_per_epoch
+        self.first, self.began, self.since = update, time.perf_counter(), time.perf_counter()
+        self.seen, self.waited_s = 0, 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time within as waiting for data."""
+        asked = time.perf_counter()
+        yield
+        self.waited_s += time.perf_counter() - asked
+
+    def tell(self, update: int, loss: float, lr: float) -> None:
+        """Log and show the loss of an update, and the speed since the last one that was told."""
+        now = time.perf_counter()
+        rate, share = self.seen / (now - self.since), self.waited_s / (now - self.since)
+        left_s = (now - self.began) / (update - self.first) * (self.n_epochs * self.updates_per_epoch - update)
+        self.log.write("train", update, loss=loss, lr=lr, images_per_s=rate, data_wait=share)
+        self.log.say(
+            f"epoch {update / self.updates_per_epoch:.2f}/{self.n_epochs}  loss {loss:.3f}  lr {lr:.2e}  {rate:,.0f} img/s"
+            f"  waiting for data {share:.0%}  {duration(left_s)} left"
+        )
+        self.seen, self.waited_s, self.since = 0, 0.0, now
+
+    def tell_validation(self, update: int, found: dict[str, float]) -> None:
+        """Log and show what a validation found."""
+        self.log.write("validation", update, **found)
+        self.log.say(
+            f"epoch {update // self.updates_per_epoch}/{self.n_epochs}: validation top-1 {found['top1']:.2f} %,"
+            f" top-5 {found['top5']:.2f} %, loss {found['loss']:.3f}",
+            last=True,
+        )
+        self.since = time.perf_counter()
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ class Recipe:
 
     batch : of each process, in each of `accumulate` steps to an update. lr_scale_batch : the global batch at which `lr` is
     meant, for linear scaling; 0 does not scale. warmup, epochs : epochs. repeats : repeated augmentation, 1 is none.
-    drop_path, smoothing, mixup, cutmix, erasing, clip, ema : 0 is none. amp : "none" or "bf16".
+    drop_path, smoothing, mixup, cutmix, erasing, clip, ema : 0 is none. amp : "none", "bf16" or "fp16".
     """
 
     model: str = "deit_tiny_patch16_224"
@@ -75,8 +75,8 @@ def checked(values: dict[str, Any], source: str) -> Recipe:
         if name in _SHARES and value > 1:
             raise RecipeError(f"{source}: `{name}` (={value}) must be at most 1")
     recipe = Recipe(**values)
-    if recipe.amp not in ("none", "bf16"):
-        raise RecipeError(f"{source}: `amp` (={recipe.amp}) must be none or bf16")
+    if recipe.amp not in ("none", "bf16", "fp16"):
+        raise RecipeError(f"{source}: `amp` (={recipe.amp}) must be none, bf16 or fp16")
     return recipe
 
 

@@ -1,4 +1,4 @@
-"""One grey channel is augmented to the same pixels as three; mixing keeps targets' sums; the batch's size may be odd."""
+"""Grey images are augmented as their three channels would be, and all as by timm; mixing keeps the sums of targets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 
 from augment import MEAN, STD, EvalTransform, OnDevice, TrainTransform
+from timm.data import create_transform
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
 
 CPU = torch.device("cpu")
 
@@ -20,20 +23,63 @@ def seeded(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+FULL = (32, (0.08, 1.0), 0.0, "rand-m9-mstd0.5-inc1")
+
+
+def noise(seed: int, channels: int, height: int = 40, width: int = 50) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
 def test_a_grey_image_is_augmented_as_its_three_equal_channels_are() -> None:
-    transform = TrainTransform(32, (0.08, 1.0), 0.5, "rand-m9-mstd0.5-inc1")
-    transform.randaugment["RGB"] = TrainTransform(32, (0.08, 1.0), 0.5, "rand-m9-mstd0.5-inc1").randaugment["L"]
-    for op in transform.randaugment["RGB"].ops:
-        op.kwargs["fillcolor"] = (op.kwargs["fillcolor"],) * 3 if "fillcolor" in op.kwargs else None
-        if op.kwargs["fillcolor"] is None:
-            del op.kwargs["fillcolor"]
+    transform, grey_fill = TrainTransform(*FULL), 117
+    transform.randaugment[3] = rand_augment_transform(
+        FULL[-1], {"translate_const": int(0.45 * 32), "img_mean": (grey_fill,) * 3}
+    )
+    transform.randaugment[1] = rand_augment_transform(
+        FULL[-1], {"translate_const": int(0.45 * 32), "img_mean": grey_fill}
+    )
     for seed in range(200):
-        image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50), dtype=np.uint8))
+        pixels = noise(seed, 1)
         seeded(seed)
-        grey = np.asarray(transform(image))
+        grey = transform(pixels)
         seeded(seed)
-        colour = np.asarray(transform(image.convert("RGB")))
-        assert all(np.array_equal(grey, colour[:, :, channel]) for channel in range(3))
+        colour = transform(np.repeat(pixels, 3, axis=2))
+        assert grey.shape == (32, 32, 1)
+        assert all(np.array_equal(grey[:, :, 0], colour[:, :, channel]) for channel in range(3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(40, 50), (300, 200), (20, 24)])
+def test_crops_are_timms_within_one_grey_level(channels: int, size: tuple[int, int]) -> None:
+    ours = TrainTransform(32, (0.08, 1.0), 0.0, "")
+    theirs = RandomResizedCropAndInterpolation(32, scale=(0.08, 1.0), interpolation="random")
+    for seed in range(60):
+        pixels = noise(seed, channels, *size)
+        image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+        seeded(seed)
+        expected = np.atleast_3d(np.array(theirs(image))).astype(int)
+        seeded(seed)
+        difference = np.abs(ours(pixels) - expected)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.1
+
+
+def test_what_is_drawn_is_what_timms_own_pipeline_draws() -> None:
+    """Crop and RandAugment after the same seeds: but for crops' rounding, which some operations magnify, the same images."""
+    ours = TrainTransform(*FULL)
+    theirs = create_transform(
+        32, is_training=True, hflip=0.0, auto_augment=FULL[-1], interpolation="random", separate=True
+    )[:2]
+    same = 0
+    for seed in range(200):
+        pixels = noise(seed, 3)
+        seeded(seed)
+        expected = Image.fromarray(pixels)
+        for transform in theirs:
+            expected = transform(expected)
+        seeded(seed)
+        same += np.abs(ours(pixels).astype(int) - np.array(expected)).mean() < 1.0
+    assert same >= 190
 
 
 def test_bytes_become_normalised_floats_of_three_channels() -> None:
@@ -77,7 +123,7 @@ def test_erasing_changes_about_the_share_of_images_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("size", [(40, 60), (224, 224), (512, 512), (33, 32)])
 def test_evaluation_sees_the_middle(size: tuple[int, int]) -> None:
-    image = Image.linear_gradient("L").resize(size)
-    seen = np.asarray(EvalTransform(32, 0.9)(image))
-    assert seen.shape == (32, 32)
+    pixels = np.array(Image.linear_gradient("L").resize(size))[:, :, None]
+    seen = EvalTransform(32, 0.9)(pixels)
+    assert seen.shape == (32, 32, 1)
     assert abs(float(seen.mean()) - 127.5) < 6

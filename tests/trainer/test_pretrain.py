@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import augment  # noqa: F401 makes torchvision ready
+import pretrain
 import timm
 import torch
 
-from tests.trainer.conftest import ROOT, write_dataset
+from tests.trainer.conftest import ROOT, picture, write_dataset
+from tests.trainer.test_stream import served
 
 PRETRAIN, FINETUNE = ROOT / "trainer" / "pretrain.py", ROOT / "trainer" / "finetune.py"
 LITTLE = [
@@ -96,6 +100,54 @@ def test_killed_and_resumed_it_goes_on_to_the_same_losses(processes: int, small:
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_asked_to_stop_it_saves_and_goes_on_to_the_same_losses(processes: int, small: Path, tmp_path: Path) -> None:
+    arguments = ["--data", small, "--epochs", "12", "--save-every", "0", "--val-every", "20", *LITTLE]
+    whole, out = tmp_path / "whole", tmp_path / "cut"
+    process = subprocess.Popen(
+        command(*arguments, "--out", out, processes=processes),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not (out / "log.jsonl").exists() or len(curve(out)) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    at = torch.load(out / "last.pt", weights_only=True)["update"]
+    assert f"pretrain: stopped by SIGTERM after update {at:,}; the same command with --resume goes on" in said
+    assert len(curve(out)) == at
+    if processes == 1:
+        assert run(*arguments, "--out", out, "--resume").returncode == 0
+        assert run(*arguments, "--out", whole).returncode == 0
+        assert curve(out) == curve(whole)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="webdataset opens http:// with curl, which is not here")
+def test_from_a_url_it_learns_and_goes_on_to_the_same_losses(small: Path, tmp_path: Path) -> None:
+    with served(small) as (url, _):
+        arguments = ["--data", url, *FULL, "--workers", "2", "--save-every", "3", "--epochs", "2"]
+        whole, out = tmp_path / "whole", tmp_path / "cut"
+        done = run(*arguments, "--out", whole, processes=2)
+        assert done.returncode == 0, done.stderr
+        process = subprocess.Popen(
+            command(*arguments, "--out", out, processes=2),
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        while not (out / "last.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert run(*arguments, "--out", out, "--resume", processes=2).returncode == 0
+        assert curve(out) == curve(whole)
+        assert records(out, "validation") == records(whole, "validation")
+        other = run(*arguments, "--out", out, "--resume", "--workers", "1", processes=2)
+        assert "its number of loader workers is 2, and here it is 1" in other.stderr
+
+
 def test_the_number_of_loader_workers_changes_nothing(small: Path, tmp_path: Path) -> None:
     curves = []
     for workers in ("0", "2"):
@@ -119,13 +171,26 @@ def test_bf16_and_learning_rates(small: Path, tmp_path: Path) -> None:
         "bf16",
         "--lr-scale-batch",
         "16",
-        "--channels-last",
     )
     assert done.returncode == 0, done.stderr
     rates = [each["lr"] for each in records(out, "train")]
     assert rates[0] == 0.0003
     assert max(rates) == pytest.approx(0.0003 + 0.0012 * 14 / 15)
     assert rates[-1] < max(rates) / 20
+
+
+@pytest.mark.parametrize("option", [["--channels-last"], ["--amp", "fp16"], ["--compile"]])
+def test_options_for_speed_train_and_go_on(option: list[str], small: Path, tmp_path: Path) -> None:
+    if option == ["--compile"] and not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler on a CPU, which is not here")
+    arguments = ["--data", small, "--out", tmp_path / "run", "--epochs", "2", *LITTLE, *option]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    first, *_, last = curve(tmp_path / "run")
+    assert last[1] < first[1]
+    scaler = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["scaler"]
+    assert ("scale" in scaler) == ("fp16" in option)
+    assert option == ["--compile"] or run(*arguments, "--resume", "--save-every", "0").returncode == 0
 
 
 def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path) -> None:
@@ -189,6 +254,66 @@ def test_bad_input_is_one_line(reason: str, small: Path, tmp_path: Path) -> None
     if reason.startswith("`--device`") and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert_told(run("--data", folder, "--out", tmp_path / "run", *LITTLE, *extra), reason)
+
+
+def test_an_image_that_a_loader_worker_cannot_decode_is_one_line(small: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "data"))
+    path = folder / "train-000000.tar"
+    content = bytearray(path.read_bytes())
+    content[512 + 60 : 512 + 200] = bytes(140)
+    path.write_bytes(content)
+    done = run("--data", folder, "--out", tmp_path / "run", *LITTLE)
+    assert_told(done, "train-000000.tar`: the image at byte 512 cannot be decoded: ")
+
+
+def test_a_port_that_is_taken_is_one_line(small: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        done = subprocess.run(
+            command("--data", small, "--out", tmp_path / "run", *LITTLE),
+            env={**os.environ, **place}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert_told(done, f"the processes cannot meet at 127.0.0.1:{place['MASTER_PORT']}: ")
+    assert "give torchrun --standalone" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "halve --batch and double --accumulate"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "give fewer --workers"),
+        (OSError(28, "No space left on device", "runs/last.pt"), "No space left on device: 'runs/last.pt'"),
+        (KeyboardInterrupt(), "--resume goes on from the last checkpoint"),
+    ],
+)
+def test_what_happens_in_the_midst_is_one_line(
+    raised: BaseException, told: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised where the model is made, for this machine has no GPU to fill."""
+
+    def stop(*arguments: object) -> None:
+        raise raised
+
+    def say(message: str) -> None:
+        raise SystemExit(message)
+
+    monkeypatch.setattr(pretrain, "build_model", stop)
+    monkeypatch.setattr(pretrain, "fail", say)
+    arguments = ["pretrain", "--data", small, "--out", tmp_path / "run", *LITTLE]
+    monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+    with pytest.raises(SystemExit, match=told):
+        pretrain.run()
+
+
+def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:
+    for split, names in (("train", "abc"), ("validation", "abd")):
+        for name in names:
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").write_bytes(picture(0, 0))
+    done = run("--data", tmp_path, "--out", tmp_path / "run", *LITTLE)
+    assert_told(done, "the splits' folders have other classes: c, d")
 
 
 def test_two_processes_are_told_once(small: Path, tmp_path: Path) -> None:

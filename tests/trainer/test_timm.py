@@ -1,8 +1,9 @@
-"""Stock timm, unmodified, trains on a baked directory through its own reader and loader."""
+"""Stock timm and Hugging Face datasets, unmodified, read a baked directory, as the trainer's README shows."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,22 @@ from tests.trainer.conftest import ROOT
 shards = pytest.importorskip("shards", reason="the toolkit is not installed here")
 
 
-@pytest.mark.parametrize("family", ["exfractal", "rcdb"])
-def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_path: Path) -> None:
+def baked(family: str, folder: Path) -> Path:
     spec = shards.Spec(
         name="tiny", family=family, categories=4, instances=shards.Instances(train=16, validation=4),
         image=shards.Image(size=32), shards=shards.Shards(samples=16),
     )  # fmt: skip
-    shards.bake(spec, tmp_path / "baked", workers=1)
+    shards.bake(spec, folder, workers=1)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["exfractal", "rcdb"])
+def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_path: Path) -> None:
+    folder = baked(family, tmp_path / "baked")
     net = timm.create_model("test_vit", num_classes=4, img_size=32)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     for split, n, is_training in (("train", 64, True), ("validation", 16, False)):
-        dataset = create_dataset(
-            "wds/tiny", root=str(tmp_path / "baked"), split=split, is_training=is_training, batch_size=8
-        )
+        dataset = create_dataset("wds/tiny", root=str(folder), split=split, is_training=is_training, batch_size=8)
         images = create_loader(
             dataset, input_size=(3, 32, 32), batch_size=8, is_training=is_training, num_workers=1, use_prefetcher=False,
             persistent_workers=False,
@@ -44,6 +48,19 @@ def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_pat
                 optimizer.zero_grad()
                 assert torch.isfinite(loss)
         assert seen == n
+
+
+def test_the_lines_for_hugging_face_datasets_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    baked("rcdb", tmp_path / "data" / "ex1k")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"(?<=^```python\n).*?(?=^```$)", (ROOT / "trainer" / "README.md").read_text(), re.M | re.S)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    exec(code.replace("    ...\n", "    seen.append((images, labels))\n"), {"seen": seen})
+    ((images, labels),) = seen
+    assert images.shape == (64, 3, 32, 32)
+    assert sorted(labels.tolist()) == sorted([0, 1, 2, 3] * 16)
+    assert 0 < images.mean() < 1
 
 
 def test_the_trainer_imports_nothing_of_the_toolkit() -> None:

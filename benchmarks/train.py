@@ -1,0 +1,267 @@
+"""Measure the trainer: its loader against the ordinary pipeline, and what a model is fed with against what it can eat.
+
+    .venv-train/bin/python benchmarks/train.py                                       # `make bench-train` runs this
+    python benchmarks/train.py --models vit_tiny_patch16_224 vit_base_patch16_224 --batch 256    # where there is a GPU
+
+Prints tables and writes benchmarks/results/train.json and trainer/README.md. Exits with 1 if a target is missed, or if the
+two pipelines turn out not to draw the same images.
+
+The ordinary pipeline is timm's: Pillow to RGB, crop, RandAugment, floats, normalising and random erasing image by image. Its
+way with a prefetcher leaves the last three to the device, as ours does. CPU time is that of a loader worker and of the
+process that takes its batches, together; both sides take turns. The model is trained as pretrain.py does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import machine
+import numpy as np
+from measures import Agreement, Ratio, agreement_of, clock, ratio_of
+from outputs import RESULTS, ROOT, TRAINER, say_on_page, tar_folder
+
+sys.path.insert(0, str(ROOT / "trainer"))
+
+import torch
+from augment import OnDevice, TrainTransform  # before timm, for which it makes torchvision ready
+import timm
+from batches import Batches
+from data import Shards, loader
+from images import collate, decoded
+from info import read_split
+from PIL import Image
+from tars import index_of
+from timm.data import create_transform
+from timm.optim import create_optimizer_v2
+
+from shards import bake
+from shards.spec import parse_spec
+
+SETS = {"exfractal": ("ExFractalDB, 224 px, two-level", 224), "rcdb": ("RCDB, 512 px, grey", 512)}
+SIZE, BATCH, RANDAUGMENT = 224, 64, "rand-m9-mstd0.5-inc1"
+TARGET = 3.0
+"""How many times the ordinary pipeline's images per second of a core ours must reach."""
+LEAST_SHARE = 0.95
+"""Of the images per second from a batch that is on a GPU already, how many the loader must keep up."""
+N_ROUNDS = 5
+N_IMAGES = 2560
+N_PAIRS = 400
+
+
+def baked(family: str, size: int, folder: Path) -> Shards:
+    """Return 1,000 images of 20 categories."""
+    spec = parse_spec(
+        {"name": "train", "family": family, "categories": 20, "instances": {"train": 50}, "image": {"size": size}},
+    )
+    bake(spec, folder / family, workers=1)
+    split = read_split(folder / family, "train")
+    transform = TrainTransform(SIZE, (0.08, 1.0), 0.0, RANDAUGMENT)
+    return Shards(split, index_of(split, folder, build=True), transform, 0)
+
+
+class Ordinary(torch.utils.data.Dataset[tuple[Any, int]]):
+    """The same files through timm's transforms in three channels."""
+
+    def __init__(self, shards: Shards, prefetcher: bool) -> None:
+        self.shards = shards
+        self.transform = create_transform(
+            SIZE, is_training=True, hflip=0.0, auto_augment=RANDAUGMENT, interpolation="random", re_prob=0.25,
+            re_mode="pixel", use_prefetcher=prefetcher,
+        )  # fmt: skip
+
+    def __getitem__(self, j: int) -> tuple[Any, int]:
+        content, label, _ = self.shards.read(j % self.shards.n)
+        pixels = self.transform(Image.open(io.BytesIO(content)).convert("RGB"))
+        return torch.as_tensor(pixels), label
+
+
+def cpu_s() -> float:
+    """Return the CPU time of this process and of the workers that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def loading_s(images: Any) -> float:
+    """Return the CPU time per image of a loader with one worker, both processes together."""
+    batches = [[j % 1000 for j in range(k, k + BATCH)] for k in range(0, N_IMAGES, BATCH)]
+    join = collate if isinstance(images, Shards) else None
+    before = cpu_s()
+    for _ in torch.utils.data.DataLoader(images, batch_sampler=batches, num_workers=1, collate_fn=join):
+        pass
+    return (cpu_s() - before) / N_IMAGES
+
+
+def stages_us(shards: Shards) -> dict[str, float]:
+    """Return the CPU time per image of each stage of ours, in this process."""
+    crop = TrainTransform(SIZE, (0.08, 1.0), 0.0, "")
+    files = [shards.read(i)[0] for i in range(N_PAIRS)]
+    pixels = [decoded(each) for each in files]
+    cropped = [crop(each) for each in pixels]
+    augment = shards.transform.randaugment[1]
+    pil = [Image.fromarray(each[:, :, 0]) for each in cropped]
+    batch = [(torch.from_numpy(each).permute(2, 0, 1), 0) for each in cropped[:BATCH]]
+    return {
+        "read, decode": clock(lambda: [decoded(shards.read(i)[0]) for i in range(N_PAIRS)]) / N_PAIRS * 1e6,
+        "crop": clock(lambda: [crop(each) for each in pixels]) / N_PAIRS * 1e6,
+        "RandAugment": clock(lambda: [augment(each) for each in pil]) / N_PAIRS * 1e6,
+        "collate": clock(lambda: [collate(batch) for _ in range(8)]) / 8 / BATCH * 1e6,
+    }
+
+
+def same_images(shards: Shards) -> Agreement:
+    """Return whether both pipelines draw alike from the same files, each with seeds of its own: mean grey, before erasing."""
+    crop, augment, _ = create_transform(
+        SIZE, is_training=True, hflip=0.0, auto_augment=RANDAUGMENT, interpolation="random", separate=True
+    )
+
+    def seeded(seed: int) -> None:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+    pairs = []
+    for i in range(N_PAIRS):
+        content, _, _ = shards.read(i)
+        seeded(i)
+        ours = shards.transform(decoded(content)).mean()
+        seeded(N_PAIRS + i)
+        ordinary = np.mean(augment(crop(Image.open(io.BytesIO(content)).convert("RGB"))))
+        pairs.append((float(ours), float(ordinary)))
+    return agreement_of("mean grey", pairs)
+
+
+def measure_loading(shards: Shards) -> dict[str, Any]:
+    """Return times in us of CPU per image of the three pipelines, and the ratio of the ordinary one to ours."""
+    sides = {"ours": shards, "ordinary": Ordinary(shards, False), "ordinary, prefetcher": Ordinary(shards, True)}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(N_ROUNDS):
+        for name, images in sides.items():
+            times[name].append(loading_s(images))
+    return {
+        "us": {name: median(each) * 1e6 for name, each in times.items()},
+        "stages_us": stages_us(shards),
+        "ratio": ratio_of(times["ordinary"], times["ours"], TARGET),
+        "agreement": same_images(shards),
+    }
+
+
+def measure_model(
+    name: str, shards: Shards, device: torch.device, batch: int, workers: int, seconds: float
+) -> dict[str, float]:
+    """Return images/s of training a model from a batch on the device and from shards, in turns, and its peak memory."""
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=1000).to(device)
+    optimizer = create_optimizer_v2(net, "adamw", lr=1e-4)
+    on_device = OnDevice(1000, device, 0.1, 0.8, 1.0, 0.25)
+
+    def update(images: torch.Tensor, labels: torch.Tensor) -> None:
+        x, targets = on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        with torch.autocast(device.type, torch.bfloat16):
+            output = net(x)
+            loss = torch.sum(-targets * torch.log_softmax(output.float(), dim=-1), dim=-1).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def rate(source: Callable[[], Sequence[torch.Tensor]]) -> float:
+        update(*source())
+        wait()
+        began, n = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            update(*source())
+            n += 1
+            if n % 8 == 0:
+                wait()
+        wait()
+        return n * batch / (time.perf_counter() - began)
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    endless: Iterator[Any] = loader(shards, Batches(shards.n, batch), workers, device.type == "cuda")
+    fixed = [each.to(device) for each in next(endless)]
+    rates = [(rate(lambda: fixed), rate(lambda: next(endless))) for _ in range(3)]
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    from_device, from_shards = (median(each) for each in zip(*rates, strict=True))
+    share = median(shards_rate / device_rate for device_rate, shards_rate in rates)
+    return {"from_device": from_device, "from_shards": from_shards, "share": share, "memory_gib": memory}
+
+
+def main() -> int:
+    """Measure, print and write; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--models", nargs="*", default=["vit_tiny_patch16_224"], help="timm models to train")
+    parser.add_argument("--batch", type=int, default=8, help="of the models")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that feed a model")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement of a model")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here, said = machine.describe("torch", "timm", "torchvision"), []
+    what = torch.cuda.get_device_name() if device.type == "cuda" else "no GPU: models train on one core"
+
+    def say(*lines: str) -> None:
+        said.extend(lines)
+        print(*lines, sep="\n", flush=True)
+
+    say(f"{here['cpu']}, {here['cores']} cores, {here['platform']}, torch {here['packages']['torch']}; {what}")
+    results: dict[str, Any] = {}
+    missed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="fdsl-bench-", dir=tar_folder()[0]) as folder:
+        sets = {family: baked(family, size, Path(folder)) for family, (_, size) in SETS.items()}
+        for family, shards in sets.items():
+            found = results[family] = measure_loading(shards)
+            ratio: Ratio = found["ratio"]
+            agreement: Agreement = found["agreement"]
+            say("", f"{SETS[family][0]}: CPU time of a worker and of the process that it feeds")
+            say(*(f"  {name:<32}{us:>10,.0f} us/image  {1e6 / us:>7,.0f} images/s" for name, us in found["us"].items()))
+            say(*(f"    of ours, {name:<21}{us:>10,.0f}" for name, us in found["stages_us"].items()))
+            say(
+                f"  ordinary / ours                 {ratio.median:>9,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f})"
+                f"  target >= {TARGET:g}x: {'pass' if ratio.is_met else 'FAIL'}",
+                f"  same images: mean grey: ours {agreement.ours:.2f}, ordinary {agreement.published:.2f},"
+                f" {agreement.standard_errors:+.1f} standard errors: {'pass' if agreement.is_same else 'FAIL'}",
+            )
+            missed += [family] * (not (ratio.is_met and agreement.is_same))
+        say("", f"training in bf16, batch {chosen.batch}, {chosen.workers} loader workers: images/s")
+        for name in chosen.models:
+            for family, shards in sets.items():
+                rates = measure_model(name, shards, device, chosen.batch, chosen.workers, chosen.seconds)
+                results[f"{name}, {family}"] = rates
+                is_met = device.type == "cpu" or rates["share"] >= LEAST_SHARE
+                memory = f"  peak {rates['memory_gib']:.1f} GiB" if device.type == "cuda" else ""
+                target = (
+                    f"  target >= {LEAST_SHARE:.0%}: {'pass' if is_met else 'FAIL'}" if device.type == "cuda" else ""
+                )
+                say(
+                    f"  {name}, {family:<12}{rates['from_device']:>10,.1f} on the device"
+                    f"{rates['from_shards']:>10,.1f} from shards  {rates['share']:.0%}{target}{memory}"
+                )
+                missed += [name] * (not is_met)
+    plain = json.loads(json.dumps(results, default=asdict))
+    RESULTS.joinpath("train.json").write_text(
+        json.dumps({"machine": here, "device": what, "results": plain}, indent=1) + "\n"
+    )
+    say_on_page(TRAINER, "bench-train", said)
+    print("FAIL: " + ", ".join(missed) if missed else "all targets met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Shards behind URLs, read by webdataset from one end to the other: ranges of samples cut inside shards.
+
+An epoch lays the shards, in an order drawn from (seed, epoch), in a circle and begins at a sample drawn from them, too. Each
+loader worker of each rank takes an arc, as long as its batches need, so that every sample is taken once and every rank has as
+many steps, whatever the numbers of shards, ranks and workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from time import sleep
+from typing import Any
+
+import numpy as np
+import torch
+
+from batches import Batches
+from images import Transform, collate, transformed
+from info import DataError, Split
+from tars import IMAGES
+
+SHUFFLE = 1000
+"""How many samples of its arc a worker holds to draw from."""
+TRIES = 5
+"""How often a shard is opened before it is given up, waiting 1, 2, 4, ... seconds in between."""
+
+Sample = tuple[bytes, int, str, int, int]
+"""Content, label, name for messages, visit, number in the split."""
+
+
+class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The batches of one rank from a split behind a URL, without end; what is random of an image is as in `Images`."""
+
+    def __init__(self, split: Split, transform: Transform, seed: int) -> None:
+        self.split, self.transform, self.seed, self.n = split, transform, seed, sum(split.lengths)
+
+    def over(self, batches: Batches) -> Stream:
+        """Take the counts, the beginning and whether to shuffle from `batches`; return itself."""
+        self.batches = batches
+        return self
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        here = torch.utils.data.get_worker_info()
+        workers = here.num_workers if here else 1
+        worker = ((here.id if here else 0) + self.batches.start) % workers
+        first_epoch, n_steps = self.batches.start // self.batches.steps, self.batches.steps
+        for epoch in itertools.count(first_epoch):
+            samples = self._samples(epoch, worker, workers)
+            for step in self._steps(epoch, worker, workers):
+                batch = list(itertools.islice(samples, self.batches.count(step)))
+                if epoch * n_steps + step >= self.batches.start:
+                    yield self._batch(batch)
+
+    def _batch(self, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
+        if not samples:  # a rank that has none in the last step takes part with an image that does not count
+            blank = torch.from_numpy(self.transform(np.zeros((64, 64, 1), dtype=np.uint8))).permute(2, 0, 1)
+            return collate([(blank, 0)])
+        return collate(
+            [
+                (transformed(content, name, self.transform, self.seed, visit, i), label)
+                for content, label, name, visit, i in samples
+            ]
+        )
+
+    def _steps(self, epoch: int, worker: int, workers: int) -> range:
+        """Return a worker's steps of an epoch: the loader asks its workers in turn."""
+        return range((worker - epoch * self.batches.steps) % workers, self.batches.steps, workers)
+
+    def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
+        """Return from which visit of an epoch to which a worker's batches go, of all ranks' visits laid end to end."""
+        b = self.batches
+        before = sum((b.steps - 1) * b.batch + b.count(b.steps - 1, rank) for rank in range(b.rank))
+        mine = [sum(b.count(step) for step in self._steps(epoch, each, workers)) for each in range(worker + 1)]
+        return before + sum(mine[:-1]), before + sum(mine)
+
+    def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (shard, from, to) that make up an arc of samples of the epoch's circle."""
+        shards, turn = np.arange(len(self.split.lengths)), 0
+        if self.batches.shuffle:
+            draw = np.random.default_rng((self.seed, epoch))
+            shards, turn = draw.permutation(shards), int(draw.integers(self.n))
+        lengths = np.array(self.split.lengths)[shards]
+        ends = np.cumsum(lengths)
+        while first < last:
+            at = (first + turn) % self.n
+            k = int(np.searchsorted(ends, at, side="right"))
+            low, n = at - int(ends[k] - lengths[k]), min(int(ends[k]) - at, last - first)
+            yield int(shards[k]), low, low + n
+            first += n
+
+    def _samples(self, epoch: int, worker: int, workers: int) -> Iterator[Sample]:
+        """Yield what a worker takes in an epoch; shuffled by webdataset's buffer, seeded."""
+        from webdataset import filters
+
+        visits = self._visits(epoch, *self.arc(epoch, worker, workers))
+        if not self.batches.shuffle:
+            return visits
+        rng = random.Random(f"{self.seed} {epoch} {self.batches.rank} {worker}")
+        return iter(filters.shuffle(SHUFFLE, initial=SHUFFLE, rng=rng)(visits))
+
+    def _visits(self, epoch: int, first: int, last: int) -> Iterator[Sample]:
+        repeats, starts = self.batches.repeats, np.cumsum((0, *self.split.lengths))
+        at = first // repeats
+        for shard, low, high in self.pieces(epoch, at, -(-last // repeats)):
+            for k, sample in enumerate(self._read(shard, low, high), int(starts[shard]) + low):
+                content, label, name = self._parsed(sample, shard)
+                for visit in range(max(first, at * repeats), min(last, (at + 1) * repeats)):
+                    yield content, label, name, epoch * repeats + visit % repeats, k
+                at += 1
+
+    def _parsed(self, sample: dict[str, Any], shard: int) -> tuple[bytes, int, str]:
+        name = f"`{self.split.where(shard)}`: {sample['__key__']}"
+        image = next(sample[ending] for ending in IMAGES if ending in sample)
+        try:
+            label = int(sample["cls"])
+        except ValueError:
+            raise DataError(f"{name}.cls is no whole number") from None
+        if not 0 <= label < self.split.n_classes:
+            raise DataError(f"{name}.cls is {label}; there are {self.split.n_classes} classes")
+        return image, label, name
+
+    def _read(self, shard: int, low: int, high: int) -> Iterator[dict[str, Any]]:
+        """Yield some of a shard's samples; a connection that is cut is made again, and goes on where it was cut."""
+        from webdataset.tariterators import tarfile_samples
+
+        url, length = self.split.where(shard), self.split.lengths[shard]
+        for attempt in range(TRIES):
+            problem, more = "it ends early", False
+            try:
+                samples = tarfile_samples([{"url": url}])
+                for sample in itertools.islice(samples, low, high):
+                    if "cls" not in sample or not any(ending in sample for ending in IMAGES):  # cut between its members
+                        problem = f"{sample['__key__']} has no .cls, or no image ({', '.join(IMAGES)})"
+                        break
+                    yield sample
+                    low += 1
+                more = low == high == length and next(samples, None) is not None
+            except Exception as error:  # the pipe, tarfile and its decompressors each raise their own kinds
+                problem = str(error).split("\n")[0][:200]
+            if more:
+                raise DataError(f"`{url}` holds more samples than the {length:,} that _info.json says")
+            if low == high:
+                return
+            sleep(2**attempt)
+        raise DataError(
+            f"`{url}`: {low:,} of {length:,} samples could be read, {TRIES} times tried ({problem}); try it by hand,"
+            " then the same command with --resume"
+        )

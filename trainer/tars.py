@@ -1,0 +1,115 @@
+"""Where every sample of a directory of tars stands: found once, by walking the 512-byte headers, and mapped by all ranks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import re
+import resource
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from info import DataError, Split
+
+BLOCK = 512
+IMAGES = ("png", "jpg", "jpeg", "webp")
+SHARD, OFFSET, SIZE, LABEL = range(4)
+_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
+"""KEY.ENDING, as webdataset takes it apart."""
+
+
+def _members(content: mmap.mmap, tar: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the name, offset and size of each regular member of a plain USTAR or GNU tar."""
+    at, end = 0, len(content)
+    while at + BLOCK <= end:
+        header = content[at : at + BLOCK]
+        if not header[0]:
+            return
+        try:
+            size = int(header[124:136].rstrip(b" \0") or b"0", 8)
+            name = header[:100].rstrip(b"\0").decode()
+        except ValueError:
+            raise DataError(f"`{tar}`: no tar header at byte {at}; check it with `fdsl verify`") from None
+        if header[257:262] != b"ustar":
+            raise DataError(f"`{tar}`: no tar header at byte {at}; check it with `fdsl verify`")
+        if at + BLOCK + size > end:
+            raise DataError(f"`{tar}` is truncated within {name}; check it with `fdsl verify`")
+        if header[156:157] in (b"0", b"\0"):
+            yield name, at + BLOCK, size
+        at += BLOCK + -(-size // BLOCK) * BLOCK
+
+
+def _scan(path: Path, number: int, expected: int, n_classes: int) -> np.ndarray:
+    """Return the samples of one tar: int64 (samples, 4); DataError if they are not as many as `_info.json` says."""
+    if not path.is_file():
+        raise DataError(f"`{path}` is missing, and _info.json names it")
+    rows: list[tuple[int, int, int, int]] = []
+    image: tuple[str, int, int] | None = None
+    label: tuple[str, int] | None = None
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise DataError(f"`{path}` is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for name, offset, size in _members(content, str(path)):
+                parts = _NAME.fullmatch(name)
+                if not parts:
+                    continue
+                key, ending = parts[1], parts[2].lower()
+                if ending in IMAGES:
+                    image = key, offset, size
+                elif ending == "cls":
+                    try:
+                        label = key, int(content[offset : offset + size])
+                    except ValueError:
+                        raise DataError(f"`{path}`: {name} is no whole number") from None
+                if image and label and image[0] == label[0]:
+                    if not 0 <= label[1] < n_classes:
+                        raise DataError(f"`{path}`: {name} is {label[1]}; there are {n_classes} classes")
+                    rows.append((number, image[1], image[2], label[1]))
+                    image = label = None
+    if len(rows) != expected:
+        raise DataError(
+            f"`{path}` holds {len(rows):,} samples; _info.json says {expected:,}: check it with `fdsl verify`"
+        )
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
+
+
+def index_of(split: Split, cache: Path, build: bool) -> np.ndarray:
+    """Return where every sample of a split stands: int64 (samples, 4), mapped from a file in `cache`.
+
+    Columns: SHARD, OFFSET, SIZE, LABEL. One process builds the file; the others call with `build` false once it is there.
+    """
+    folder = Path(split.place)
+    try:
+        sizes = [(folder / tar).stat().st_size for tar in split.tars]
+    except FileNotFoundError as error:
+        raise DataError(f"`{error.filename}` is missing, and _info.json names it") from None
+    what = json.dumps([str(folder.resolve()), split.tars, split.lengths, sizes, split.n_classes])
+    path = cache / f"index-{split.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy"
+    if build and not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        parts = [
+            _scan(folder / tar, number, length, split.n_classes)
+            for number, (tar, length) in enumerate(zip(split.tars, split.lengths, strict=True))
+        ]
+        hidden = path.with_suffix(f".{os.getpid()}.tmp.npy")
+        np.save(hidden, np.concatenate(parts))
+        hidden.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+@cache
+def opened(path: str) -> int:
+    """Return a descriptor of a tar, which stays open."""
+    return os.open(path, os.O_RDONLY)
+
+
+def allow_many_files() -> None:
+    """Let this process, and the workers that it starts, keep every tar open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
