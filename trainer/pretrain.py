@@ -237,7 +237,7 @@ def train(r: Recipe, arguments: argparse.Namespace, place: Place, start: dict[st
             if is_best:
                 checkpoint.save(out / "best.pt", content())
         if stops and update < total:
-            raise DataError(f"stopped by SIGTERM after update {update:,}; the same command with --resume goes on")
+            fail(f"stopped by SIGTERM after update {update:,}; the same command with --resume goes on")
     if place.is_first:
         state = ema.module.state_dict() if ema else net.state_dict()
         checkpoint.export(
