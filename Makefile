@@ -15,7 +15,7 @@ workers = $(if $(WORKERS),--workers $(WORKERS))
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
 	@echo 'make test         run the tests'
-	@echo 'make train-smoke  bake a quick start and train on it for some minutes, on two processes of this CPU'
+	@echo 'make train-smoke  bake a quick start and train on it for a minute, on two processes of this CPU'
 	@echo 'make test-train   run the trainer'"'"'s tests, with torch for CPUs in .venv-train'
 	@echo 'make lint         check style, types and layers'
 	@echo 'make style        fix what of the style can be fixed by itself'

@@ -23,8 +23,11 @@ def tar_folder() -> tuple[Path, str]:
 
 
 def say_on_page(page: Path, block: str, lines: Sequence[str]) -> None:
-    """Put lines into the block of this name, in the place of those that stood there."""
-    text = "\n".join(lines)
-    fence = re.compile(rf"(?<=^```text {block}\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-    page.write_text(fence.sub(lambda _: f"{text}\n", page.read_text()))
+    """Put lines into the one block of this name, in the place of those that stood there."""
+    text = "".join(f"{line}\n" for line in lines)
+    fence = re.compile(rf"(^```text {block}\n).*?(^```$)", re.MULTILINE | re.DOTALL)
+    content, n = fence.subn(lambda match: f"{match[1]}{text}{match[2]}", page.read_text())
+    if n != 1:
+        raise ValueError(f"`{page}` has {n} blocks named {block}; it must have one")
+    page.write_text(content)
     print(f"written to {page}")

@@ -92,7 +92,7 @@ def draw_polygons(vertices_px, greys, kept, rows):
     vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y); may lie outside the image
     greys : uint8 (polygons,)
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
-    rows : uint8 (height, 1 + width), contiguous, written; the image behind a column that is not touched, for PNG's filter bytes
+    rows : uint8 (height, 1 + width), contiguous, written; the image, behind a column for PNG's filter bytes, left alone
     """
     n_polygons, n_vertices, _ = vertices_px.shape
     height, stride = rows.shape

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import cli
 
 ROOT = Path(__file__).parent.parent
@@ -44,3 +46,24 @@ def test_pages_link_only_to_files_that_exist() -> None:
                 file, _, heading = target.partition("#")
                 text = (page.parent / file).read_bytes()
                 assert not heading or f"\n## {heading.replace('-', ' ')}\n".encode() in text.lower(), target
+
+
+def test_benchmarks_write_into_their_block_and_leave_the_page(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from outputs import say_on_page
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n```text speed\n```\nbetween\n```sh\nls\n```\nafter\n")
+    for lines in (["one", "two"], ["three"], []):
+        say_on_page(page, "speed", lines)
+        said = "".join(f"{line}\n" for line in lines)
+        assert page.read_text() == f"before\n```text speed\n{said}```\nbetween\n```sh\nls\n```\nafter\n"
+    with pytest.raises(ValueError, match="has 0 blocks named cost; it must have one"):
+        say_on_page(page, "cost", ["one"])
+
+
+def test_the_trainers_readme_says_how_to_do_without_it() -> None:
+    page = (ROOT / "trainer" / "README.md").read_text()
+    assert "train.py --dataset wds/" in page
+    assert "load_dataset(" in page
+    assert page.count("```") % 2 == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import random
 
 import numpy as np
@@ -29,6 +30,7 @@ def import_torchvision() -> None:
 _KEPT: list[torch.library.Library] = []
 import_torchvision()
 
+from info import DataError
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.random_erasing import RandomErasing
 from timm.data.transforms import RandomResizedCropAndInterpolation
@@ -47,11 +49,16 @@ class TrainTransform:
         self.crop = RandomResizedCropAndInterpolation(size, scale=scale)
         self.size, self.flip = (size, size), flip
         fill = tuple(min(255, round(255 * mean)) for mean in MEAN)
-        self.randaugment = {
-            channels: rand_augment_transform(randaugment, {"translate_const": int(0.45 * size), "img_mean": value})
-            for channels, value in ((1, round(sum(fill) / 3)), (3, fill))
-            if randaugment
-        }
+        try:
+            self.randaugment = {
+                channels: rand_augment_transform(randaugment, {"translate_const": int(0.45 * size), "img_mean": value})
+                for channels, value in ((1, round(sum(fill) / 3)), (3, fill))
+                if randaugment
+            }
+        except (AssertionError, KeyError, ValueError):
+            raise DataError(
+                f"`randaugment` (={randaugment}) must be as timm has it, such as rand-m9-mstd0.5-inc1, or empty for none"
+            ) from None
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         height, width, channels = pixels.shape
@@ -71,7 +78,7 @@ class EvalTransform:
     """The shorter side to size / crop, bicubic, and the middle of it."""
 
     def __init__(self, size: int, crop: float) -> None:
-        self.size, self.shorter = size, round(size / crop)
+        self.size, self.shorter = size, math.floor(size / crop)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         height, width = (round(side * self.shorter / min(pixels.shape[:2])) for side in pixels.shape[:2])
@@ -111,7 +118,7 @@ class OnDevice:
         share = float(np.random.beta(alpha, alpha))
         if use_cutmix:
             top, bottom, left, right = _box(x.shape[2], x.shape[3], share)
-            x[:, :, top:bottom, left:right] = x.flip(0)[:, :, top:bottom, left:right]
+            x[:, :, top:bottom, left:right] = x[:, :, top:bottom, left:right].flip(0)
             share = 1.0 - (bottom - top) * (right - left) / (x.shape[2] * x.shape[3])
         else:
             x = share * x + (1.0 - share) * x.flip(0)

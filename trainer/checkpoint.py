@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+
+FREE = ("keep_every", "compile")
+"""What of a recipe may change when a run is gone on with."""
 
 
 class CheckpointError(ValueError):
@@ -36,16 +41,18 @@ def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any])
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, or {"state_dict": ...} of a .safetensors file; nothing of it is run."""
+    """Return a checkpoint, or the metadata of a .safetensors file with its `state_dict`; nothing of it is run."""
     try:
         if path.suffix == ".safetensors":
-            return {"state_dict": load_file(path)}
+            with safe_open(path, "pt") as file:
+                return {**(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"`{path}` does not exist") from None
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"`{path}` is no checkpoint that can be read: {first[:200]}") from None
+        raise CheckpointError(
+            f"`{path}` is no checkpoint that can be read without running code ({type(error).__name__})"
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"`{path}` holds no `state_dict`")
     return content
@@ -53,12 +60,10 @@ def load(path: Path) -> dict[str, Any]:
 
 def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, new_head: bool = False) -> None:
     """Load weights into a model of the same architecture; with `new_head`, all but the classifier, which stays as it is."""
-    state = dict(state)
     if new_head:
-        for name in [name for name in state if name.split(".")[0] in _heads(model)]:
-            del state[name]
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(_heads(model))}
     there = model.state_dict()
-    missing = [name for name in there if name not in state and not (new_head and name.split(".")[0] in _heads(model))]
+    missing = [name for name in there if name not in state and not (new_head and name.startswith(_heads(model)))]
     unknown = [name for name in state if name not in there]
     other = [
         f"{name} ({tuple(state[name].shape)} there, {tuple(there[name].shape)} here)"
@@ -70,23 +75,28 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
         said = "; ".join(
             f"{what}: {', '.join(names[:4])}{', ...' * (len(names) > 4)}" for what, names in parts if names
         )
-        raise CheckpointError(f"`{path}` is of another architecture or number of classes: {said}")
+        what = "another architecture" if new_head else "another architecture or number of classes"
+        raise CheckpointError(f"`{path}` is of {what}: {said}")
     model.load_state_dict(state, strict=False)
 
 
-def _heads(model: torch.nn.Module) -> set[str]:
-    """Return the first parts of the names of a timm model's classifier."""
+def _heads(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return what the names of a timm model's classifier begin with."""
     config = getattr(model, "pretrained_cfg", {}) or {}
     names = config.get("classifier") or "head"
-    return {name.split(".")[0] for name in ([names] if isinstance(names, str) else names)}
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
 
 def resumable(path: Path, recipe: dict[str, Any], what: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint of a run that the same recipe, dataset and processes go on with to the same losses."""
     there = load(path)
     pairs = [(name, there.get("what", {}).get(name), value) for name, value in what.items()]
-    pairs += [(f"`{name}`", there.get("recipe", {}).get(name), value) for name, value in recipe.items()]
+    pairs += [
+        (f"`{name}`", there.get("recipe", {}).get(name), value) for name, value in recipe.items() if name not in FREE
+    ]
     for name, old, new in pairs:
         if old != new:
-            raise CheckpointError(f"`{path}` cannot be gone on with: its {name} is {old}, and here it is {new}")
+            raise CheckpointError(
+                f"`{path}` cannot be gone on with: its {name} is {old}, and here it is {new}; another --out begins anew"
+            )
     return there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ class Folder(Images):
         ]
         if not self.files:
             raise DataError(f"`{folder}` holds no folders of classes with images ({', '.join(IMAGES)}) in them")
+        names = [f"{label} {Path(path).name}" for path, label in self.files]
+        self.hash = hashlib.sha256("\n".join([*self.classes, *names]).encode()).hexdigest()
         super().__init__(len(self.files), transform, seed)
 
     def must_have_the_classes_of(self, other: Folder) -> None:
@@ -79,8 +82,9 @@ class Folder(Images):
 
 
 def _go_on(worker: int) -> None:
-    """Leave it to the main process what SIGTERM means: a cluster sends it to all processes, and the run is to save first."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Leave it to the main process what SIGTERM and Ctrl-C mean: all processes get them, and the run is to save first."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def loader(samples: Images | Stream, batches: Batches, workers: int, pin: bool) -> Iterator[Any]:
@@ -89,5 +93,6 @@ def loader(samples: Images | Stream, batches: Batches, workers: int, pin: bool) 
         "num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin, "worker_init_fn": _go_on,
     }  # fmt: skip
     if isinstance(samples, Stream):
-        return iter(torch.utils.data.DataLoader(samples.over(batches), batch_size=None, **options))
+        samples.batches = batches
+        return iter(torch.utils.data.DataLoader(samples, batch_size=None, **options))
     return iter(torch.utils.data.DataLoader(samples, batch_sampler=batches, collate_fn=collate, **options))

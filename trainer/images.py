@@ -45,6 +45,8 @@ def _unfiltered_grey(content: bytes) -> np.ndarray | None:
     end = 41 + struct.unpack(">I", content[33:37])[0]
     if colour != _GREY or depth not in (1, 8) or interlace or content[end + 8 : end + 12] != b"IEND":
         return None
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        return None
     stride = 1 + (width * depth + 7) // 8
     rows = b""
     with contextlib.suppress(isal_zlib.error):
@@ -70,7 +72,7 @@ def transformed(content: bytes, name: str, transform: Transform, *numbers: int) 
     np.random.seed(state[1])
     try:
         pixels = decoded(content)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} cannot be decoded: {error}") from None
     return torch.from_numpy(transform(pixels)).permute(2, 0, 1)
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import shlex
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NAMES = ("_info.json", "info.json")
+INFO = "_info.json"
 
 
 class DataError(ValueError):
@@ -21,7 +22,7 @@ class DataError(ValueError):
 class Split:
     """A split of a dataset: its tars, how many samples each holds, how many classes there are, and what tells it from others.
 
-    place : the directory or URL that holds the tars.
+    place : the directory or URL that holds the tars. sizes : the tars' bytes, where that is told.
     """
 
     place: str
@@ -30,6 +31,7 @@ class Split:
     lengths: tuple[int, ...]
     n_classes: int
     spec_hash: str
+    sizes: tuple[int | None, ...] = ()
 
     @property
     def is_remote(self) -> bool:
@@ -47,49 +49,61 @@ def is_url(place: str) -> bool:
 
 
 def url_of(place: str, name: str) -> str:
-    """Return what webdataset opens to read a file: a command takes the file's name for its {}."""
+    """Return what webdataset opens to read a file: a command, which takes the file's name for its {}.
+
+    http is read by curl, as webdataset would, but that curl gives up a server that is silent for minutes.
+    """
     if place.startswith("pipe:"):
         if "{}" not in place:
             raise DataError(
-                f"`--data` (={place}) must hold {{}} where the name of a file goes, as in pipe:ssh HOST cat {{}}"
+                f"`--data` (={place}) must hold {{}} where a file's name goes, as in pipe:ssh HOST cat DIR/{{}}"
             )
         return place.replace("{}", shlex.quote(name))
-    url = f"{place.rstrip('/')}/{name}"
-    return f"pipe:aws s3 cp {shlex.quote(url)} -" if url.startswith("s3://") else url
+    scheme = place.partition("://")[0]
+    url = f"{place.rstrip('/')}/{urllib.parse.quote(name) if scheme.startswith('http') else name}"
+    command = _COMMANDS.get(scheme)
+    return f"pipe:{command.format(shlex.quote(url))}" if command else url
 
 
-def fetch(url: str) -> bytes:
-    """Return the content behind a URL; OSError if there is none."""
+_CURL = "curl -sfL --connect-timeout 30 --speed-limit 1 --speed-time 300 {}"
+_COMMANDS = {"http": _CURL, "https": _CURL, "s3": "aws s3 cp --only-show-errors {} -"}
+_CURL_SAYS = {6: "no such host", 7: "no answer", 18: "cut off", 22: "not there, or not allowed", 28: "too slow"}
+
+
+def why(error: Exception) -> str:
+    """Return what an error of reading behind a URL says, without how webdataset puts it."""
+    status = re.search(r"exit (\d+) \(read\)", str(error))
+    if not status:
+        return str(error).split("\n")[0][:200]
+    says = f", {_CURL_SAYS[int(status[1])]}" if "'curl " in str(error) and int(status[1]) in _CURL_SAYS else ""
+    return f"its command ended with {status[1]}{says}"
+
+
+def _fetch(url: str) -> bytes:
     try:
         from webdataset import gopen
     except ImportError:
         raise DataError("shards behind URLs need webdataset: pip install webdataset") from None
     try:
         with gopen(url) as stream:
-            content = stream.read()
+            return bytes(stream.read())
     except ValueError as error:
         raise DataError(f"`--data`: webdataset cannot open {error}") from None
-    if not content:
-        raise OSError("nothing came")
-    return bytes(content)
+    except OSError as error:
+        raise DataError(f"`{url}` cannot be read: {why(error)}") from None
 
 
 def _content(place: str) -> tuple[str, bytes]:
-    """Return the name and content of what describes a dataset."""
+    """Return where a dataset describes itself, and how."""
     if is_url(place):
-        problem: OSError | None = None
-        for name in NAMES:
-            try:
-                return url_of(place, name), fetch(url_of(place, name))
-            except OSError as error:
-                problem = problem or error
-        raise DataError(f"`{url_of(place, NAMES[0])}` cannot be read: {problem}")
-    for name in NAMES:
-        path = Path(place) / name
-        if path.is_file():
-            return str(path), path.read_bytes()
+        return url_of(place, INFO), _fetch(url_of(place, INFO))
+    path = Path(place) / INFO
+    if path.is_file():
+        return str(path), path.read_bytes()
+    if not Path(place).is_dir():
+        raise DataError(f"`--data` (={place}) is no directory")
     raise DataError(
-        f"`--data` (={place}) has no {NAMES[0]}: it is no directory of shards, or its bake is not complete;"
+        f"`--data` (={place}) has no {INFO}: it is no directory of shards, or its bake is not complete;"
         " trainer/README.md says what the file holds"
     )
 
@@ -115,9 +129,12 @@ def read_split(place: str | Path, name: str, n_classes: int | None = None) -> Sp
         raise DataError(
             f"`{path}`: `shard_lengths` of {name} must say how many samples each tar holds, `num_samples` how many all hold"
         )
+    if not sum(lengths):
+        raise DataError(f"`{path}`: {name} has no samples")
     if not classes:
         raise DataError(f"`{path}` has no `num_classes`; give --classes")
     if n_classes and n_classes != classes:
         raise DataError(f"`--classes` (={n_classes}): `{path}` says {classes}")
     spec_hash = info.get("spec_hash") or hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()
-    return Split(place, name, tars, lengths, classes, str(spec_hash))
+    bytes_of = {each.get("url"): each.get("filesize") for each in info.get("shardlist", ())}
+    return Split(place, name, tars, lengths, classes, str(spec_hash), tuple(bytes_of.get(tar) for tar in tars))

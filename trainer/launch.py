@@ -8,33 +8,44 @@ import random
 import signal
 import sys
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from info import DataError
 
-_FIRST_S = 5.0
+_PLACES = (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
+_STUCK = timedelta(minutes=10)
+"""How long a process waits for the others in the midst of training."""
+_PREPARING = timedelta(hours=6)
+"""How long it waits for the first one to find the samples, which may be many millions on a slow disk."""
+_PATIENCE_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Which process this is, of how many, and its device."""
+    """Which process this is, of how many, and its device; `control` is the group in which all may wait for long."""
 
     rank: int
     world: int
     device: torch.device
+    control: Any = None
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def wait(self) -> None:
-        if self.world > 1:
-            dist.barrier()
+    def from_first(self, value: Any) -> Any:
+        """Return the first process's value on all of them."""
+        if self.world == 1:
+            return value
+        said = [value]
+        dist.broadcast_object_list(said, group=self.control)
+        return said[0]
 
 
 def join(device: str) -> Place:
@@ -45,19 +56,27 @@ def join(device: str) -> Place:
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    world, rank, local = (int(os.environ.get(name, value)) for name, value in _PLACES)
+    place = torch.device("cpu")
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    if world > 1:
-        minutes = timedelta(minutes=10 if device == "cuda" else 5)
-        try:
-            dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=minutes)
-        except dist.DistError as error:
-            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        n_gpus = torch.cuda.device_count()
+        if local >= n_gpus:
             raise DataError(
-                f"the processes cannot meet at {where}: {error}; give torchrun --standalone, or another --rdzv-endpoint"
-            ) from None
-    return Place(rank, world, torch.device(device, torch.cuda.current_device() if device == "cuda" else None))
+                f"process {local} of this machine has no GPU: there are {n_gpus}; give --nproc-per-node {n_gpus}"
+            )
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+        torch.set_float32_matmul_precision("high")
+    if world == 1:
+        return Place(rank, world, place)
+    try:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_STUCK)
+        return Place(rank, world, place, dist.new_group(backend="gloo", timeout=_PREPARING))
+    except dist.DistError as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise DataError(
+            f"the processes cannot meet at {where}: {error}; give torchrun --standalone, or another --rdzv-endpoint"
+        ) from None
 
 
 def seed_all(*numbers: int) -> None:
@@ -69,22 +88,54 @@ def seed_all(*numbers: int) -> None:
 
 
 class Stop:
-    """Whether SIGTERM came, by which clusters take machines back: the run is to save and end."""
+    """Whether SIGTERM, by which clusters take machines back, or Ctrl-C came: the run is to save and end.
+
+    Ctrl-C once more, some seconds later, ends it at once; torchrun passes on to its processes what the terminal sent them.
+    """
 
     def __init__(self) -> None:
-        self.is_asked = False
-        signal.signal(signal.SIGTERM, self._ask)
+        self.is_asked, self._since = False, 0.0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:
-        self.is_asked = True
+        if self.is_asked and number == signal.SIGINT and time.monotonic() - self._since > _PATIENCE_S:
+            raise KeyboardInterrupt
+        if not self.is_asked:
+            self.is_asked, self._since = True, time.monotonic()
+
+
+def end(status: int) -> NoReturn:
+    """End this process at once: its loader workers see that it is gone, and nothing is waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def give_way() -> None:
+    """Let the first process say what is wrong, and torchrun end this one before it says the same."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if int(os.environ.get("RANK", 0)) > 0:
+        time.sleep(_PATIENCE_S)
+
+
+def crash() -> NoReturn:
+    """End this process with the traceback of what nobody thought of, loader workers or not."""
+    give_way()
+    traceback.print_exc()
+    end(1)
+
+
+def free_cores() -> int:
+    """Return how many cores each of the processes on this machine has to itself."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return n_cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong, once, and end this process: the first rank at once, another if the first does not end them all."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if int(os.environ.get("RANK", 0)) > 0:
-        time.sleep(_FIRST_S)
+    """Say what is wrong, once, and end this process."""
+    give_way()
     (*_, message) = message.strip().splitlines()  # a loader worker's comes with its traceback before it
     message = message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")
-    print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)
-    os._exit(1)
+    print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
+    end(1)

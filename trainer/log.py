@@ -19,12 +19,14 @@ class Log:
         if not is_first:
             return
         lines = self.path.read_text().splitlines() if self.path.exists() and update else []
-        kept = [line for line in lines if json.loads(line)["update"] <= update]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        kept = [line for line in lines if _update_of(line) <= update]
+        hidden = self.path.with_name(".log.jsonl.tmp")
+        hidden.write_text("".join(f"{line}\n" for line in kept))
+        hidden.replace(self.path)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=update)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
         except ImportError:
             print("no TensorBoard log: `pip install tensorboard` adds it", file=sys.stderr)
 
@@ -115,6 +117,14 @@ class Progress:
             last=True,
         )
         self.since = time.perf_counter()
+
+
+def _update_of(line: str) -> float:
+    """Return a record's update; that of a line which was cut off is after all others."""
+    try:
+        return float(json.loads(line)["update"])
+    except ValueError:
+        return float("inf")
 
 
 def duration(seconds: float) -> str:

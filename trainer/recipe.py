@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +57,33 @@ class Recipe:
     seed: int = 0
 
 
+_HELP = {
+    "model": "any of timm's, by name",
+    "size": "of the square images that the model sees, px",
+    "batch": "images of a process in a step",
+    "accumulate": "steps to an update",
+    "lr": "the highest learning rate",
+    "lr_scale_batch": "images of an update at which --lr is meant, which is then scaled; 0 does not scale",
+    "warmup": "epochs of linear warm-up",
+    "drop_path": "stochastic depth, 0 is none",
+    "randaugment": "as timm has it; empty is none",
+    "crop_scale": "least share of an image that a crop takes",
+    "mixup": "alpha, 0 is none",
+    "cutmix": "alpha, 0 is none",
+    "erasing": "share of images, 0 is none",
+    "repeats": "repeated augmentation: times that an epoch takes a sample; 1 is none",
+    "clip": "norm of the gradient, 0 is none",
+    "ema": "decay of averaged weights, 0 is none",
+    "amp": "none, bf16 or fp16",
+    "compile": "by torch.compile",
+    "eval_crop": "share of the shorter side that validation sees",
+    "keep_every": "epochs between checkpoints that stay, 0 is none",
+}
 _AT_LEAST_1 = ("size", "epochs", "batch", "accumulate", "repeats")
 _SHARES = ("smoothing", "drop_path", "flip", "erasing", "ema", "eval_crop", "crop_scale")
+_CROPS = ("eval_crop", "crop_scale")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_AMP = ("none", "bf16", "fp16")
 
 
 def checked(values: dict[str, Any], source: str) -> Recipe:
@@ -63,20 +91,35 @@ def checked(values: dict[str, Any], source: str) -> Recipe:
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     for name, value in values.items():
         if name not in fields:
-            raise RecipeError(f"{source}: `{name}` is no key of a recipe; they are {', '.join(fields)}")
+            near = difflib.get_close_matches(name, fields, 1)
+            raise RecipeError(
+                f"{source}: `{name}` is no key of a recipe;"
+                + (f" did you mean {near[0]}?" if near else f" they are {', '.join(fields)}")
+            )
         kind = type(fields[name].default)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) and not (
             kind is float and is_number
         ):
-            raise RecipeError(f"{source}: `{name}` (={value!r}) must be of the kind of {fields[name].default!r}")
-        if is_number and value < (name in _AT_LEAST_1):
-            raise RecipeError(f"{source}: `{name}` (={value}) must be at least {int(name in _AT_LEAST_1)}")
+            raise RecipeError(f"{source}: `{name}` (={value!r}) must be {_KINDS[kind]}")
+        least = int(name in _AT_LEAST_1)
+        if is_number and not least <= value < math.inf:
+            raise RecipeError(f"{source}: `{name}` (={value}) must be at least {least}, and finite")
         if name in _SHARES and value > 1:
             raise RecipeError(f"{source}: `{name}` (={value}) must be at most 1")
-    recipe = Recipe(**values)
-    if recipe.amp not in ("none", "bf16", "fp16"):
-        raise RecipeError(f"{source}: `amp` (={recipe.amp}) must be none, bf16 or fp16")
+        if name in _CROPS and value == 0:
+            raise RecipeError(f"{source}: `{name}` (={value}) must be more than 0")
+    return Recipe(**values)
+
+
+def whole(recipe: Recipe) -> Recipe:
+    """Return a recipe whose keys fit together."""
+    if recipe.amp not in _AMP:
+        raise RecipeError(f"`amp` (={recipe.amp}) must be one of {', '.join(_AMP)}")
+    if recipe.warmup > recipe.epochs:
+        raise RecipeError(
+            f"`warmup` (={recipe.warmup:g}) must be at most `epochs` (={recipe.epochs}); give --warmup, too"
+        )
     return recipe
 
 
@@ -95,15 +138,27 @@ def read(path: Path | None) -> dict[str, Any]:
     return values
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of a flag that must not be less."""
+
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"(={text}) must be a whole number, at least {least}")
+        return int(text)
+
+    return number
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every field, such as --batch 64 and --no-compile."""
-    group = parser.add_argument_group("recipe", "each overrides the recipe's value")
+    group = parser.add_argument_group("recipe", "each overrides the recipe's value, or the default, in brackets")
     for field in dataclasses.fields(Recipe):
         flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
         if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=_HELP.get(field.name))
         else:
-            group.add_argument(flag, type=kind, default=None, metavar=str(field.default))
+            said = f"{_HELP.get(field.name, '')} [{field.default if field.default != '' else 'none'}]".strip()
+            group.add_argument(flag, type=kind, default=None, metavar=kind.__name__.upper(), help=said)
 
 
 def from_flags(arguments: argparse.Namespace) -> Recipe:
@@ -111,4 +166,6 @@ def from_flags(arguments: argparse.Namespace) -> Recipe:
     values = read(arguments.config)
     checked(values, str(arguments.config))
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Recipe)}
-    return checked({**values, **{name: value for name, value in given.items() if value is not None}}, "flags")
+    flags = {name: value for name, value in given.items() if value is not None}
+    checked(flags, "flags")
+    return whole(checked({**values, **flags}, "flags"))

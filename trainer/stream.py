@@ -18,28 +18,29 @@ import torch
 
 from batches import Batches
 from images import Transform, collate, transformed
-from info import DataError, Split
+from info import DataError, Split, why
 from tars import IMAGES
 
 SHUFFLE = 1000
 """How many samples of its arc a worker holds to draw from."""
 TRIES = 5
-"""How often a shard is opened before it is given up, waiting 1, 2, 4, ... seconds in between."""
+"""How often a shard is opened in vain before it is given up, waiting 1, 2, 4, ... seconds in between."""
 
 Sample = tuple[bytes, int, str, int, int]
 """Content, label, name for messages, visit, number in the split."""
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The batches of one rank from a split behind a URL, without end; what is random of an image is as in `Images`."""
+    """The batches of one rank from a split behind a URL, without end; what is random of an image is as in `Images`.
+
+    With repeated augmentation a sample's visits are on one rank, near each other.
+    """
+
+    batches: Batches
+    """Set before the first batch: how many samples each step has, where to begin, whether to shuffle."""
 
     def __init__(self, split: Split, transform: Transform, seed: int) -> None:
         self.split, self.transform, self.seed, self.n = split, transform, seed, sum(split.lengths)
-
-    def over(self, batches: Batches) -> Stream:
-        """Take the counts, the beginning and whether to shuffle from `batches`; return itself."""
-        self.batches = batches
-        return self
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         here = torch.utils.data.get_worker_info()
@@ -126,8 +127,9 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
         from webdataset.tariterators import tarfile_samples
 
         url, length = self.split.where(shard), self.split.lengths[shard]
-        for attempt in range(TRIES):
-            problem, more = "it ends early", False
+        failures, problem = 0, ""
+        while failures < TRIES:
+            first, problem, more = low, "it is cut off", False
             try:
                 samples = tarfile_samples([{"url": url}])
                 for sample in itertools.islice(samples, low, high):
@@ -138,13 +140,15 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
                     low += 1
                 more = low == high == length and next(samples, None) is not None
             except Exception as error:  # the pipe, tarfile and its decompressors each raise their own kinds
-                problem = str(error).split("\n")[0][:200]
+                problem = why(error)
             if more:
                 raise DataError(f"`{url}` holds more samples than the {length:,} that _info.json says")
             if low == high:
                 return
-            sleep(2**attempt)
+            failures = 1 if low > first else failures + 1
+            if failures < TRIES:
+                sleep(2 ** (failures - 1))
         raise DataError(
-            f"`{url}`: {low:,} of {length:,} samples could be read, {TRIES} times tried ({problem}); try it by hand,"
-            " then the same command with --resume"
+            f"`{url}`: {low:,} of {length:,} samples could be read, {TRIES} times tried: {problem}; mend it, and the same"
+            " command with --resume goes on"
         )

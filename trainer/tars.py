@@ -7,9 +7,8 @@ import json
 import mmap
 import os
 import re
-import resource
+import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from info import DataError, Split
 BLOCK = 512
 IMAGES = ("png", "jpg", "jpeg", "webp")
 SHARD, OFFSET, SIZE, LABEL = range(4)
+_MANY = 100
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
 """KEY.ENDING, as webdataset takes it apart."""
 
@@ -34,11 +34,11 @@ def _members(content: mmap.mmap, tar: str) -> Iterator[tuple[str, int, int]]:
             size = int(header[124:136].rstrip(b" \0") or b"0", 8)
             name = header[:100].rstrip(b"\0").decode()
         except ValueError:
-            raise DataError(f"`{tar}`: no tar header at byte {at}; check it with `fdsl verify`") from None
+            raise DataError(f"`{tar}`: no tar header at byte {at}; copy or bake it again") from None
         if header[257:262] != b"ustar":
-            raise DataError(f"`{tar}`: no tar header at byte {at}; check it with `fdsl verify`")
+            raise DataError(f"`{tar}`: no tar header at byte {at}; copy or bake it again")
         if at + BLOCK + size > end:
-            raise DataError(f"`{tar}` is truncated within {name}; check it with `fdsl verify`")
+            raise DataError(f"`{tar}` is truncated within {name}; copy or bake it again")
         if header[156:157] in (b"0", b"\0"):
             yield name, at + BLOCK, size
         at += BLOCK + -(-size // BLOCK) * BLOCK
@@ -73,43 +73,58 @@ def _scan(path: Path, number: int, expected: int, n_classes: int) -> np.ndarray:
                     rows.append((number, image[1], image[2], label[1]))
                     image = label = None
     if len(rows) != expected:
-        raise DataError(
-            f"`{path}` holds {len(rows):,} samples; _info.json says {expected:,}: check it with `fdsl verify`"
-        )
+        raise DataError(f"`{path}` holds {len(rows):,} samples; _info.json says {expected:,}: copy or bake it again")
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
-def index_of(split: Split, cache: Path, build: bool) -> np.ndarray:
-    """Return where every sample of a split stands: int64 (samples, 4), mapped from a file in `cache`.
+def index_of(split: Split, folder: Path, build: bool) -> np.ndarray:
+    """Return where every sample of a split stands: int64 (samples, 4), mapped from a file in `folder`.
 
     Columns: SHARD, OFFSET, SIZE, LABEL. One process builds the file; the others call with `build` false once it is there.
     """
-    folder = Path(split.place)
+    place = Path(split.place)
     try:
-        sizes = [(folder / tar).stat().st_size for tar in split.tars]
+        stats = [(place / tar).stat() for tar in split.tars]
     except FileNotFoundError as error:
         raise DataError(f"`{error.filename}` is missing, and _info.json names it") from None
-    what = json.dumps([str(folder.resolve()), split.tars, split.lengths, sizes, split.n_classes])
-    path = cache / f"index-{split.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy"
+    for tar, stat, size in zip(split.tars, stats, split.sizes, strict=False):
+        if size not in (None, stat.st_size):
+            raise DataError(
+                f"`{place / tar}` has {stat.st_size:,} bytes; _info.json says {size:,}: it is cut off, or another dataset's"
+            )
+    times = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    what = json.dumps([str(place.resolve()), split.tars, split.lengths, times, split.n_classes, split.spec_hash])
+    path = folder / f"index-{split.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy"
     if build and not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        if len(split.tars) >= _MANY:
+            print(f"finding the {sum(split.lengths):,} samples of {len(split.tars):,} tars, once", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
         parts = [
-            _scan(folder / tar, number, length, split.n_classes)
+            _scan(place / tar, number, length, split.n_classes)
             for number, (tar, length) in enumerate(zip(split.tars, split.lengths, strict=True))
         ]
         hidden = path.with_suffix(f".{os.getpid()}.tmp.npy")
-        np.save(hidden, np.concatenate(parts))
-        hidden.replace(path)
-    return np.load(path, mmap_mode="r")
+        try:
+            np.save(hidden, np.concatenate(parts))
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    try:
+        return np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        raise DataError(
+            f"`--out` (={folder}) must be on a disk that all machines share: {path.name} is not there"
+        ) from None
 
 
-@cache
+_open: dict[str, int] = {}
+_MOST_OPEN = 512
+
+
 def opened(path: str) -> int:
-    """Return a descriptor of a tar, which stays open."""
-    return os.open(path, os.O_RDONLY)
-
-
-def allow_many_files() -> None:
-    """Let this process, and the workers that it starts, keep every tar open."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Return a descriptor of a tar, which stays open until many others have been opened."""
+    if path not in _open:
+        if len(_open) >= _MOST_OPEN:
+            os.close(_open.pop(next(iter(_open))))
+        _open[path] = os.open(path, os.O_RDONLY)
+    return _open[path]

@@ -61,13 +61,13 @@ def test_cut_and_spoilt_files_are_told_or_are_pillows(way: str, monkeypatch: pyt
         draw = random.Random(seed)
         content = bytearray(whole[: draw.randrange(len(whole))] if seed % 2 else whole)
         if not seed % 2:
-            content[draw.randrange(33, len(content))] ^= 1 << draw.randrange(8)
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         try:
             pixels = transformed(bytes(content), "this", lambda pixels: pixels.copy(), seed)
         except DataError as error:
             assert str(error).startswith("this cannot be decoded: ")  # noqa: PT017
         else:
-            assert pixels.shape[1:] == (20, 24)
+            assert pixels.dtype == torch.uint8
 
 
 def test_grey_and_colour_go_together_in_a_batch() -> None:

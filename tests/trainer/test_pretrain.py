@@ -20,6 +20,12 @@ import pretrain
 import timm
 import torch
 
+from augment import EvalTransform, OnDevice
+from data import Shards
+from images import collate
+from info import read_split
+from tars import index_of
+
 from tests.trainer.conftest import ROOT, picture, write_dataset
 from tests.trainer.test_stream import served
 
@@ -68,6 +74,11 @@ def test_it_learns_on_two_processes_and_leaves_all_that_it_promises(small: Path,
     there = timm.create_model("test_resnet", num_classes=4, checkpoint_path=str(out / "model.safetensors"))
     trained = torch.load(out / "last.pt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, trained[name]) for name, value in there.state_dict().items())
+    split = read_split(small, "validation")
+    images = Shards(split, index_of(split, tmp_path, build=True), EvalTransform(32, 0.9), 0)
+    pixels, labels = collate([images[i] for i in range(images.n)])
+    seen = there.eval()(OnDevice(4, torch.device("cpu"), 0, 0, 0, 0).normalised(pixels))
+    assert torch.nn.functional.cross_entropy(seen, labels).item() == pytest.approx(last["loss"], rel=1e-4)
     assert "img/s  waiting for data" in done.stderr
 
 
@@ -100,16 +111,19 @@ def test_killed_and_resumed_it_goes_on_to_the_same_losses(processes: int, small:
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_asked_to_stop_it_saves_and_goes_on_to_the_same_losses(processes: int, small: Path, tmp_path: Path) -> None:
-    arguments = ["--data", small, "--epochs", "12", "--save-every", "0", "--val-every", "20", *LITTLE]
+@pytest.mark.parametrize(("processes", "log_every"), [(1, 1000), (2, 1)])
+def test_asked_to_stop_it_saves_and_goes_on_to_the_same_losses(
+    processes: int, log_every: int, small: Path, tmp_path: Path
+) -> None:
+    """With rare log lines it stops at an epoch's end, whose validation is then made when it goes on."""
+    arguments = ["--data", small, "--epochs", "4", "--save-every", "0", *LITTLE, "--log-every", log_every]
     whole, out = tmp_path / "whole", tmp_path / "cut"
     process = subprocess.Popen(
         command(*arguments, "--out", out, processes=processes),
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + 120
-    while not (out / "log.jsonl").exists() or len(curve(out)) < 3:
+    while not (out / "log.jsonl").exists() or not records(out, "train"):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -117,12 +131,12 @@ def test_asked_to_stop_it_saves_and_goes_on_to_the_same_losses(processes: int, s
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
     at = torch.load(out / "last.pt", weights_only=True)["update"]
-    assert f"pretrain: stopped by SIGTERM after update {at:,}; the same command with --resume goes on" in said
-    assert len(curve(out)) == at
-    if processes == 1:
-        assert run(*arguments, "--out", out, "--resume").returncode == 0
-        assert run(*arguments, "--out", whole).returncode == 0
-        assert curve(out) == curve(whole)
+    assert f"pretrain: stopped after update {at:,}, which is saved; the same command with --resume goes on" in said
+    assert records(out, "train")[-1]["update"] == at
+    assert run(*arguments, "--out", out, "--resume", processes=processes).returncode == 0
+    assert run(*arguments, "--out", whole, processes=processes).returncode == 0
+    assert curve(out) == curve(whole)
+    assert records(out, "validation") == records(whole, "validation")
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="webdataset opens http:// with curl, which is not here")
@@ -180,7 +194,7 @@ def test_bf16_and_learning_rates(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [["--channels-last"], ["--amp", "fp16"], ["--compile"]])
-def test_options_for_speed_train_and_go_on(option: list[str], small: Path, tmp_path: Path) -> None:
+def test_options_for_speed_train(option: list[str], small: Path, tmp_path: Path) -> None:
     if option == ["--compile"] and not shutil.which("g++"):
         pytest.skip("torch.compile needs a C++ compiler on a CPU, which is not here")
     arguments = ["--data", small, "--out", tmp_path / "run", "--epochs", "2", *LITTLE, *option]
@@ -190,7 +204,29 @@ def test_options_for_speed_train_and_go_on(option: list[str], small: Path, tmp_p
     assert last[1] < first[1]
     scaler = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["scaler"]
     assert ("scale" in scaler) == ("fp16" in option)
-    assert option == ["--compile"] or run(*arguments, "--resume", "--save-every", "0").returncode == 0
+
+
+def test_fp16_goes_on_with_its_scaler_to_the_same_losses(small: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    arguments = [
+        "--data",
+        small,
+        "--epochs",
+        "2",
+        "--keep-every",
+        "1",
+        *FULL[: FULL.index("--keep-every")],
+        "--amp",
+        "fp16",
+    ]
+    assert run(*arguments, "--out", whole).returncode == 0
+    out.mkdir()
+    shutil.copy(whole / "epoch-0001.pt", out / "last.pt")
+    assert run(*arguments, "--out", out, "--resume").returncode == 0
+    assert curve(out) == curve(whole)[len(curve(whole)) // 2 :]
+    one, other = (torch.load(each / "last.pt", weights_only=True)["scaler"] for each in (out, whole))
+    assert one == other
+    assert (one["scale"], one["_growth_tracker"]) != (2.0**16, 0)
 
 
 def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path) -> None:
@@ -214,7 +250,7 @@ def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path)
         "--checkpoint", out / "last.pt", "--data", folders, "--val-split", "val", "--out", tmp_path / "other",
         "--epochs", "1", *no_model, "--model", "test_vit2", program=FINETUNE,
     )  # fmt: skip
-    assert_told(other, "is of another architecture or number of classes: ", FINETUNE)
+    assert_told(other, "is of another architecture: ", FINETUNE)
 
 
 def assert_told(done: subprocess.CompletedProcess[str], reason: str, program: Path = PRETRAIN) -> None:
@@ -236,6 +272,13 @@ def truncated(folder: Path) -> list[object]:
     return []
 
 
+def sizes_of_another(folder: Path) -> list[object]:
+    info = json.loads((folder / "_info.json").read_text())
+    info["shardlist"] = [{"url": "train-000001.tar", "nsamples": 7, "filesize": 512}]
+    (folder / "_info.json").write_text(json.dumps(info))
+    return []
+
+
 HARMS: dict[str, Callable[[Path], list[object]]] = {
     "has no _info.json": no_shards,
     "train-000002.tar` holds 3 samples; _info.json says 23": truncated,
@@ -243,6 +286,13 @@ HARMS: dict[str, Callable[[Path], list[object]]] = {
     "`--device` (=cuda): no GPU": lambda folder: ["--device", "cuda"],
     "has no split 'test'; it has train, validation": lambda folder: ["--val-split", "test"],
     "`batch` (=0) must be at least 1": lambda folder: ["--batch", "0"],
+    "argument --log-every: (=0) must be a whole number, at least 1": lambda folder: ["--log-every", "0"],
+    "argument --workers: (=-1) must be a whole number, at least 0": lambda folder: ["--workers", "-1"],
+    "`randaugment` (=foo) must be as timm has it": lambda folder: ["--randaugment", "foo"],
+    "`warmup` (=1000) must be at most `epochs`": lambda folder: ["--warmup", "1000"],
+    "`lr` (=nan) must be at least 0, and finite": lambda folder: ["--lr", "nan"],
+    "bytes; _info.json says": sizes_of_another,
+    "`--out` (=/proc/nowhere) cannot be made": lambda folder: ["--out", "/proc/nowhere"],
     "`--config` (=nowhere.yaml) does not exist": lambda folder: ["--config", "nowhere.yaml"],
 }
 
@@ -262,8 +312,26 @@ def test_an_image_that_a_loader_worker_cannot_decode_is_one_line(small: Path, tm
     content = bytearray(path.read_bytes())
     content[512 + 60 : 512 + 200] = bytes(140)
     path.write_bytes(content)
-    done = run("--data", folder, "--out", tmp_path / "run", *LITTLE)
-    assert_told(done, "train-000000.tar`: the image at byte 512 cannot be decoded: ")
+    done = run("--data", folder, "--out", tmp_path / "run", *LITTLE, processes=2)
+    assert done.returncode != 0
+    assert "exitcode  : -9" not in done.stderr, "torchrun had to kill the other process"
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pretrain: ")]
+    assert "train-000000.tar`: the image at byte 512 cannot be decoded: " in line
+
+
+def test_what_nobody_thought_of_ends_the_run_with_its_traceback(small: Path, tmp_path: Path) -> None:
+    """Raised while loader workers run: they are not waited for."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(PRETRAIN.parent)!r}); import pretrain\n"
+        "def surprise(*arguments): raise LookupError('surprise')\n"
+        "pretrain.OnDevice.__call__ = surprise; pretrain.run()"
+    )
+    arguments = ["--data", small, "--out", tmp_path / "run", *LITTLE]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "LookupError: surprise"
 
 
 def test_a_port_that_is_taken_is_one_line(small: Path, tmp_path: Path) -> None:
@@ -326,11 +394,18 @@ def test_two_processes_are_told_once(small: Path, tmp_path: Path) -> None:
 
 
 def test_another_dataset_or_recipe_is_not_gone_on_with(small: Path, tmp_path: Path) -> None:
+    """Nor is one with another number of classes."""
     out = tmp_path / "run"
     assert run("--data", small, "--out", out, "--epochs", "1", *LITTLE).returncode == 0
     other = write_dataset(tmp_path / "other", [16], [4])
     assert_told(
-        run("--data", other, "--out", out, "--epochs", "1", *LITTLE, "--resume"), "cannot be gone on with: its dataset"
+        run("--data", other, "--out", out, "--epochs", "1", *LITTLE, "--resume"),
+        "cannot be gone on with: its dataset is ",
+    )
+    more = write_dataset(tmp_path / "more", [16], [4], n_classes=5)
+    assert_told(
+        run("--data", more, "--out", out, "--epochs", "1", *LITTLE, "--resume"),
+        "cannot be gone on with: its number of classes is 4, and here it is 5",
     )
     again = run("--data", small, "--out", out, "--epochs", "2", *LITTLE, "--resume")
     assert_told(again, "cannot be gone on with: its `epochs` is 1, and here it is 2")
