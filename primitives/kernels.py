@@ -41,13 +41,13 @@ def philox4x32_each(key_0, key_1, counters_1, counter_2, counter_3, out):
 
 
 @njit(cache=True)
-def _draw_line_inside(x, y, x_end, y_end, grey, stride, pixels):
-    """Draw a line whose ends lie inside the image, whose rows begin `stride` apart in `pixels`."""
+def _draw_line_inside(x, y, x_end, y_end, grey, width, pixels):
+    """Draw a line whose ends lie inside the image, whose rows stand one after the other in `pixels`."""
     run, rise = abs(x_end - x), abs(y_end - y)
-    step, side_step = (1 if x_end >= x else -1), (stride if y_end >= y else -stride)
+    step, side_step = (1 if x_end >= x else -1), (width if y_end >= y else -width)
     if rise > run:
         run, rise, step, side_step = rise, run, side_step, step
-    pixel, error = y * stride + x, 2 * rise - run
+    pixel, error = y * width + x, 2 * rise - run
     last = pixel + run * step
     pixels[np.uint64(pixel)] = grey
     while pixel != last:
@@ -82,7 +82,7 @@ def _draw_line_across(x, y, x_end, y_end, grey, image):
 
 
 @njit(cache=True)
-def draw_polygons(vertices_px, greys, kept, rows):
+def draw_polygons(vertices_px, greys, kept, image):
     """Draw closed polygons over each other in order, with 1 px Bresenham lines from vertex to vertex, clipped to the image.
 
     The clipped line's pixels are those of the unclipped one that lie inside.
@@ -92,11 +92,11 @@ def draw_polygons(vertices_px, greys, kept, rows):
     vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y); may lie outside the image
     greys : uint8 (polygons,)
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
-    rows : uint8 (height, 1 + width), contiguous, written; the image, behind a column for PNG's filter bytes, left alone
+    image : uint8 (height, width), contiguous, written
     """
     n_polygons, n_vertices, _ = vertices_px.shape
-    height, stride = rows.shape
-    width, image, pixels = stride - 1, rows[:, 1:], rows.reshape(-1)[1:]
+    height, width = image.shape
+    pixels = image.reshape(-1)
     for p in range(n_polygons):
         x_end, y_end = np.int64(vertices_px[p, 0, 0]), np.int64(vertices_px[p, 0, 1])
         for v in range(n_vertices - 1, -1, -1):
@@ -104,7 +104,7 @@ def draw_polygons(vertices_px, greys, kept, rows):
             if kept[p, v]:
                 left, right, top, bottom = min(x, x_end), max(x, x_end), min(y, y_end), max(y, y_end)
                 if left >= 0 and right < width and top >= 0 and bottom < height:
-                    _draw_line_inside(x, y, x_end, y_end, greys[p], stride, pixels)
+                    _draw_line_inside(x, y, x_end, y_end, greys[p], width, pixels)
                 elif right >= 0 and left < width and bottom >= 0 and top < height:
                     _draw_line_across(x, y, x_end, y_end, greys[p], image)
             x_end, y_end = x, y

@@ -73,10 +73,9 @@ def make(params: Params, size_px: int, shape: Shape, stream: Stream, drawn: Draw
         kept = (stream.uniforms(_BREAKS, n_contours * n_vertices) >= params.broken).reshape(n_contours, n_vertices)
     else:
         kept = np.ones((n_contours, n_vertices), dtype=np.bool_)
-    rows = np.full((size_px, 1 + size_px), BACKGROUND, dtype=np.uint8)
-    rows[:, 0] = 0  # as a PNG file has them, so that they need not be copied for one
-    draw_polygons(vertices_px, greys, kept, rows)
-    return rows[:, 1:]
+    image = np.full((size_px, size_px), BACKGROUND, dtype=np.uint8)
+    draw_polygons(vertices_px, greys, kept, image)
+    return image
 
 
 def warm() -> None:

@@ -66,20 +66,6 @@ def head(width: int, height: int, bit_depth: int) -> bytes:
 _END = _chunk(b"IEND", b"")
 
 
-def _rows(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return rows with their filter byte, 0, in front: uint8 (height, 1 + bytes); those it is a view of, if it is of such."""
-    rows = packed.base
-    if (
-        isinstance(rows, np.ndarray)
-        and rows.shape == (packed.shape[0], 1 + packed.shape[1])
-        and rows.strides == packed.strides == (rows.shape[1], 1)
-        and packed.ctypes.data == rows.ctypes.data + 1
-        and not rows[:, 0].any()
-    ):
-        return rows
-    return np.pad(packed, ((0, 0), (1, 0)))
-
-
 def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
     """Return an image as a PNG file.
 
@@ -89,5 +75,8 @@ def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
     bit_depth : 1 or 8
     """
     height, width = image.shape
-    rows = _rows(np.packbits(image, axis=1) if bit_depth == 1 else image)
+    packed = np.packbits(image, axis=1) if bit_depth == 1 else image
+    rows = np.empty((height, packed.shape[1] + 1), dtype=np.uint8)
+    rows[:, 0] = 0
+    rows[:, 1:] = packed
     return head(width, height, bit_depth) + _chunk(b"IDAT", _deflate(rows.reshape(-1))) + _END

@@ -46,18 +46,10 @@ def polygons(draw: st.DrawFn) -> Polygons:
     )
 
 
-def drawn_over(image: npt.NDArray[np.uint8], vertices: object, greys: object, kept: object) -> None:
-    """Draw polygons over an image, and see that the column in front of it is left alone."""
-    rows = np.pad(image, ((0, 0), (1, 0)), constant_values=77)
-    draw_polygons(vertices, greys, kept, rows)
-    assert (rows[:, 0] == 77).all()
-    image[:] = rows[:, 1:]
-
-
 def draw_line(segment: Segment, grey: int, image: npt.NDArray[np.uint8]) -> None:
     """Draw one line: a polygon of two vertices, of which only the first edge is kept."""
     vertices = np.array(segment, dtype=np.int32).reshape(1, 2, 2)
-    drawn_over(image, vertices, np.array([grey], dtype=np.uint8), np.array([[True, False]]))
+    draw_polygons(vertices, np.array([grey], dtype=np.uint8), np.array([[True, False]]), image)
 
 
 def drawn(segment: Segment, grey: int = 9) -> npt.NDArray[np.uint8]:
@@ -134,7 +126,7 @@ def test_polygons_are_their_kept_edges_each_drawn_over_those_before(stack: Polyg
             if keep:
                 paint(line_pixels(*start, *end), grey, expected)
     image = np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)
-    drawn_over(image, vertices, greys, kept)
+    draw_polygons(vertices, greys, kept, image)
     assert np.array_equal(image, expected)
 
 
@@ -144,7 +136,7 @@ def test_a_polygon_is_closed_and_an_edge_left_out_starts_at_its_vertex() -> None
     for left_out in (None, 0, 1, 2, 3):
         kept = np.array([[side != left_out for side in range(4)]])
         image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-        drawn_over(image, square, np.array([7], dtype=np.uint8), kept)
+        draw_polygons(square, np.array([7], dtype=np.uint8), kept, image)
         assert [set(image[side].tolist()) for side in sides] == [{7} if keep else {0} for keep in kept[0]]
 
 
@@ -153,5 +145,5 @@ def test_a_later_polygon_overwrites_an_earlier_one() -> None:
     for order in ((0, 1), (1, 0)):
         image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
         greys = np.array([7, 9], dtype=np.uint8)
-        drawn_over(image, squares[list(order)], greys, np.ones((2, 4), dtype=np.bool_))
+        draw_polygons(squares[list(order)], greys, np.ones((2, 4), dtype=np.bool_), image)
         assert image[2, 5] == image[8, 5] == 9
