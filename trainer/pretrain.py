@@ -86,8 +86,8 @@ def open_images(
     if folders and not (Path(data) / INFO).exists():
         if name not in folders:
             raise DataError(
-                f"`--data` (={data}) has neither {INFO} nor a folder {name}; it has {', '.join(sorted(folders)[:4])}:"
-                " give --train-split or --val-split"
+                f"`--data` (={data}) has no {INFO} (is its bake complete?) and no folder {name}, but"
+                f" {', '.join(sorted(folders)[:4])}; --train-split and --val-split name folders"
             )
         folder = Folder(Path(data) / name, transform, seed)
         return folder, len(folder.classes), folder.hash
@@ -260,6 +260,7 @@ def train(r: Recipe, arguments: argparse.Namespace, place: Place, start: dict[st
             is_finished = not is_epoch
             checkpoint.save(out / "last.pt", content())
         if stops:
+            place.from_first("saved")
             fail(f"stopped after update {update:,}, which is saved; the same command with --resume goes on")
     if place.is_first:
         state = ema.module.state_dict() if ema else net.state_dict()
