@@ -206,6 +206,37 @@ def measure_model(
     return {"from_device": from_device, "from_shards": from_shards, "share": share, "memory_gib": memory}
 
 
+def loading_lines(what: str, found: dict[str, Any]) -> Iterator[str]:
+    """Yield what `measure_loading` found, for people."""
+    ratio: Ratio = found["ratio"]
+    is_same = found["difference"] <= MOST_DIFFERENCE
+    yield f"{what}: CPU time of a worker and of the process that it feeds"
+    for name, us in found["us"].items():
+        yield f"  {name:<32}{us:>10,.0f} us/image  {1e6 / us:>7,.0f} images/s"
+    for name, us in found["stages_us"].items():
+        yield f"    of ours, {name:<21}{us:>10,.0f}"
+    yield (
+        f"  ordinary / ours                 {ratio.median:>9,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f})"
+        f"  target >= {TARGET:g}x: {'pass' if ratio.is_met else 'FAIL'}"
+    )
+    yield (
+        f"  same images after the same seeds: {found['difference']:.2f} grey levels apart, target"
+        f" <= {MOST_DIFFERENCE:g}: {'pass' if is_same else 'FAIL'}"
+    )
+
+
+def model_line(what: str, rates: dict[str, float], has_target: bool) -> str:
+    """Return what `measure_model` found, for people."""
+    line = (
+        f"  {what:<34}{rates['from_device']:>10,.1f} on the device{rates['from_shards']:>10,.1f} from shards"
+        f"  {rates['share']:.0%}"
+    )
+    if not has_target:
+        return line
+    verdict = "pass" if rates["share"] >= LEAST_SHARE else "FAIL"
+    return f"{line}  target >= {LEAST_SHARE:.0%}: {verdict}  peak {rates['memory_gib']:.1f} GiB"
+
+
 def main() -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -230,32 +261,15 @@ def main() -> int:
         sets = {family: baked(family, size, Path(folder)) for family, (_, size) in SETS.items()}
         for family, shards in sets.items():
             found = results[family] = measure_loading(shards)
-            ratio: Ratio = found["ratio"]
-            is_same = found["difference"] <= MOST_DIFFERENCE
-            say("", f"{SETS[family][0]}: CPU time of a worker and of the process that it feeds")
-            say(*(f"  {name:<32}{us:>10,.0f} us/image  {1e6 / us:>7,.0f} images/s" for name, us in found["us"].items()))
-            say(*(f"    of ours, {name:<21}{us:>10,.0f}" for name, us in found["stages_us"].items()))
-            say(
-                f"  ordinary / ours                 {ratio.median:>9,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f})"
-                f"  target >= {TARGET:g}x: {'pass' if ratio.is_met else 'FAIL'}",
-                f"  same images after the same seeds: {found['difference']:.2f} grey levels apart, target"
-                f" <= {MOST_DIFFERENCE:g}: {'pass' if is_same else 'FAIL'}",
-            )
-            missed += [family] * (not (ratio.is_met and is_same))
+            say("", *loading_lines(SETS[family][0], found))
+            missed += [family] * (not (found["ratio"].is_met and found["difference"] <= MOST_DIFFERENCE))
         say("", f"training in bf16, batch {chosen.batch}, {chosen.workers} loader workers: images/s")
         for name in chosen.models:
             for family, shards in sets.items():
                 rates = measure_model(name, shards, device, chosen.batch, chosen.workers, chosen.seconds)
                 results[f"{name}, {family}"] = rates
                 is_met = device.type == "cpu" or rates["share"] >= LEAST_SHARE
-                memory = f"  peak {rates['memory_gib']:.1f} GiB" if device.type == "cuda" else ""
-                target = (
-                    f"  target >= {LEAST_SHARE:.0%}: {'pass' if is_met else 'FAIL'}" if device.type == "cuda" else ""
-                )
-                say(
-                    f"  {name}, {family:<12}{rates['from_device']:>10,.1f} on the device"
-                    f"{rates['from_shards']:>10,.1f} from shards  {rates['share']:.0%}{target}{memory}"
-                )
+                say(model_line(f"{name}, {family}", rates, device.type == "cuda"))
                 missed += [name] * (not is_met)
     plain = json.loads(json.dumps(results, default=asdict))
     RESULTS.joinpath("train.json").write_text(

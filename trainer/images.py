@@ -37,7 +37,7 @@ def decoded(content: bytes) -> np.ndarray:
 def _unfiltered_grey(content: bytes) -> np.ndarray | None:
     """Return the pixels of a PNG as formula-driven sets have it, or None for Pillow: grey, 1 or 8 bits, no row filtered.
 
-    ISA-L inflates such a file of 28 kB in 0.15 ms, where Pillow takes 0.45 ms.
+    Inflating is most of the time that such a file takes, and ISA-L is faster at it than Pillow's zlib.
     """
     if not content.startswith(_PNG) or content[37:41] != b"IDAT":
         return None

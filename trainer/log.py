@@ -76,6 +76,9 @@ class Log:
             axes.set_ylabel({"loss": "loss", "top1": "top-1, %"}[name])
             axes.grid(alpha=0.3)
             axes.legend() if axes.lines else None
+        losses = [each["loss"] for each in records if each["kind"] == "train"]
+        if losses:  # a validation far off, as of batch norm's first means, must not flatten the rest
+            left.set_ylim(0, 1.3 * max(losses))
         figure.tight_layout()
         figure.savefig(self.path.with_name("curves.png"), dpi=110)
         pyplot.close(figure)

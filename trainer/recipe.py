@@ -20,12 +20,7 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The published recipe of the 1k sets, but for the model; learning rates are not scaled with the batch unless asked.
-
-    batch : of each process, in each of `accumulate` steps to an update. lr_scale_batch : the global batch at which `lr` is
-    meant, for linear scaling; 0 does not scale. warmup, epochs : epochs. repeats : repeated augmentation, 1 is none.
-    drop_path, smoothing, mixup, cutmix, erasing, clip, ema : 0 is none. amp : "none", "bf16" or "fp16".
-    """
+    """The published recipe of the 1k sets, but for the model; _HELP says what the values mean."""
 
     model: str = "deit_tiny_patch16_224"
     size: int = 224
@@ -60,6 +55,7 @@ class Recipe:
 _HELP = {
     "model": "any of timm's, by name",
     "size": "of the square images that the model sees, px",
+    "epochs": "passes, each of as many images as there are samples",
     "batch": "images of a process in a step",
     "accumulate": "steps to an update",
     "lr": "the highest learning rate",
