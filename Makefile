@@ -60,10 +60,11 @@ test: .venv/test
 	@echo 'installing torch for CPUs, timm and the trainer'"'"'s other packages into .venv-train'
 	@$(PYTHON) -m venv .venv-train
 	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 --requirement trainer/torch-cpu.txt
-	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --constraint trainer/constraints-cpu.txt --editable '.[train]' 'datasets>=3.0' 'hypothesis>=6.100' 'pytest>=8.3' 'pytest-xdist>=3.6'
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --constraint trainer/constraints-cpu.txt --editable '.[train,test-train]'
 	@touch $@
 
 test-train: .venv-train/done
+	@cd trainer && ../.venv-train/bin/mypy --config-file ../pyproject.toml --implicit-reexport --allow-untyped-calls --no-warn-return-any *.py
 	@.venv-train/bin/python -m pytest $(SPREAD) -W default tests/trainer
 
 train-smoke: .venv-train/done

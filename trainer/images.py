@@ -7,6 +7,7 @@ import io
 import random
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,9 @@ from PIL import Image
 
 from info import DataError
 
-try:
+isal_zlib: Any = None
+with contextlib.suppress(ImportError):  # without it Pillow reads the same pixels, more slowly
     from isal import isal_zlib
-except ImportError:  # Pillow reads the same pixels, more slowly
-    isal_zlib = None
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
