@@ -67,7 +67,15 @@ def url_of(place: str, name: str) -> str:
 
 _CURL = "curl -sfL --connect-timeout 30 --speed-limit 1 --speed-time 300 {}"
 _COMMANDS = {"http": _CURL, "https": _CURL, "s3": "aws s3 cp --only-show-errors {} -"}
-_CURL_SAYS = {6: "no such host", 7: "no answer", 18: "cut off", 22: "not there, or not allowed", 28: "too slow"}
+_NO_SUCH_COMMAND = 127
+_SAYS = {
+    6: "no such host",
+    7: "no answer",
+    18: "cut off",
+    22: "not there, or not allowed",
+    28: "too slow",
+    _NO_SUCH_COMMAND: "no such command",
+}
 
 
 def why(error: Exception) -> str:
@@ -75,8 +83,9 @@ def why(error: Exception) -> str:
     status = re.search(r"exit (\d+) \(read\)", str(error))
     if not status:
         return str(error).split("\n")[0][:200]
-    says = f", {_CURL_SAYS[int(status[1])]}" if "'curl " in str(error) and int(status[1]) in _CURL_SAYS else ""
-    return f"its command ended with {status[1]}{says}"
+    number = int(status[1])
+    says = _SAYS.get(number) if "'curl " in str(error) or number == _NO_SUCH_COMMAND else None
+    return f"its command ended with {number}{f', {says}' if says else ''}"
 
 
 def _fetch(url: str) -> bytes:
