@@ -31,6 +31,10 @@ class Batches(torch.utils.data.Sampler[list[int]]):
         """Steps of an epoch."""
         return -(-self.n // (self.batch * self.world))
 
+    def groups(self, n: int) -> list[range]:
+        """Return an epoch's steps by groups of n, each an update; the last one may have fewer."""
+        return [range(k, min(k + n, self.steps)) for k in range(0, self.steps, n)]
+
     def order(self, epoch: int) -> np.ndarray:
         """Return the j of an epoch, in order: int64 (n,)."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.n) if self.shuffle else np.arange(self.n)

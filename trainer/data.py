@@ -14,19 +14,22 @@ import torch
 
 from batches import Batches
 from images import Transform, collate, transformed
-from info import DataError, Split
+from info import INFO, DataError, Split, is_url, read_split
+from launch import Place
 from stream import Stream
-from tars import IMAGES, opened
+from tars import IMAGES, index_of, opened
 
 
 class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """Images as bytes: item j = visit * n + i is image i on its visit, so that no worker need be told the epoch.
 
-    An item is (uint8 (1 or 3, size, size), label). What is random of it depends on (seed, visit, i) alone.
+    An item is (uint8 (1 or 3, size, size), label). What is random of it depends on (seed, visit, i) alone. `dataset` is the
+    hash that tells one dataset from another.
     """
 
-    def __init__(self, n: int, transform: Transform, seed: int) -> None:
-        self.n, self.transform, self.seed = n, transform, seed
+    def __init__(self, n: int, n_classes: int, dataset: str, transform: Transform, seed: int) -> None:
+        self.n, self.n_classes, self.dataset = n, n_classes, dataset
+        self.transform, self.seed = transform, seed
 
     def read(self, i: int) -> tuple[bytes, int, str]:
         """Return an image's file, its label, and its name for messages."""
@@ -42,7 +45,7 @@ class Shards(Images):
     """The images of a split's tars on a disk."""
 
     def __init__(self, split: Split, index: np.ndarray, transform: Transform, seed: int) -> None:
-        super().__init__(len(index), transform, seed)
+        super().__init__(len(index), split.n_classes, split.spec_hash, transform, seed)
         self.split, self.index = split, index
 
     def read(self, i: int) -> tuple[bytes, int, str]:
@@ -65,8 +68,8 @@ class Folder(Images):
         if not self.files:
             raise DataError(f"`{folder}` holds no folders of classes with images ({', '.join(IMAGES)}) in them")
         names = [f"{label} {Path(path).name}" for path, label in self.files]
-        self.hash = hashlib.sha256("\n".join([*self.classes, *names]).encode()).hexdigest()
-        super().__init__(len(self.files), transform, seed)
+        dataset = hashlib.sha256("\n".join([*self.classes, *names]).encode()).hexdigest()
+        super().__init__(len(self.files), len(self.classes), dataset, transform, seed)
 
     def must_have_the_classes_of(self, other: Folder) -> None:
         """Refuse another split's folder that has other classes, whose labels would mean something else."""
@@ -79,6 +82,35 @@ class Folder(Images):
     def read(self, i: int) -> tuple[bytes, int, str]:
         path, label = self.files[i]
         return Path(path).read_bytes(), label, f"`{path}`"
+
+
+def open_split(
+    data: str, name: str, n_classes: int | None, out: Path, transform: Transform, seed: int, place: Place
+) -> Images | Stream:
+    """Return a split's images; DataError says what is wrong with it.
+
+    n_classes : how many there are, where `_info.json` does not say. out : the run's directory; the first process writes the
+    index of the tars there while the others wait.
+    """
+    is_folder = not is_url(data) and Path(data).is_dir() and not (Path(data) / INFO).exists()
+    if is_folder and (folders := sorted(each.name for each in Path(data).iterdir() if each.is_dir())):
+        if name not in folders:
+            raise DataError(
+                f"`--data` (={data}) has no {INFO} (is its bake complete?) and no folder {name}, but"
+                f" {', '.join(folders[:4])}; --train-split and --val-split name folders"
+            )
+        return Folder(Path(data) / name, transform, seed)
+    split, problem = read_split(data, name, n_classes), ""
+    if split.is_remote:
+        return Stream(split, transform, seed)
+    if place.is_first:
+        try:
+            index_of(split, out, build=True)
+        except DataError as error:
+            problem = str(error)
+    if problem := place.from_first(problem):
+        raise DataError(problem)
+    return Shards(split, index_of(split, out, build=False), transform, seed)
 
 
 def _go_on(worker: int) -> None:

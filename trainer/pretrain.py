@@ -1,14 +1,15 @@
 """Pre-train any timm model on WebDataset shards, on one CPU or on many GPUs.
 
+    # 47 % top-1 in a minute on 2 CPU cores, where chance is 1 %
     torchrun --standalone --nproc-per-node 2 trainer/pretrain.py --data data/quickstart-rcdb \\
         --config trainer/recipes/smoke.yaml --out runs/smoke
+    # ViT-Tiny, as published for the 1k sets: a loss of 7.0 at first, chance being ln 1,000 = 6.9
     torchrun --standalone --nproc-per-node 8 trainer/pretrain.py --data data/ex1k --out runs/ex1k
+    # ViT-B/16, as published for the 21k sets: fine-tuned, 83.8 % top-1 on ImageNet-1k (Kataoka et al., CVPR 2022)
     torchrun --nnodes 16 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 trainer/pretrain.py \\
         --data s3://bucket/ex21k --config trainer/recipes/exfractaldb-21k-vit-b.yaml --out runs/ex21k --resume
 
-The first reaches 47 % top-1 in a minute on 2 CPU cores, where chance is 1 %. The second is the published recipe of the 1k
-sets, with ViT-Tiny, for which no number is known. After the third, that of the 21k sets, ViT-B/16, fine-tuned, was published
-to reach 83.8 % top-1 on ImageNet-1k (Kataoka et al., CVPR 2022). The last two have not been run here.
+The first number is measured, as is the second, of the first updates on two CPU processes; the third is the authors'.
 The same command with --resume goes on at the update after the last checkpoint, to the same losses.
 RUN/last.pt, best.pt and model.safetensors (for timm) come out.
 """
@@ -19,7 +20,9 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +39,20 @@ from augment import (
 )  # before timm, for which it makes torchvision ready
 import timm
 from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, distribute_bn
 
 import checkpoint
-import recipe as recipes
 from batches import Batches
-from data import Folder, Images, Shards, loader
-from info import INFO, DataError, is_url, read_split
-from launch import Place, Stop, crash, end, fail, free_cores, join, seed_all
+from data import Folder, Images, loader, open_split
+from info import DataError
+from launch import Place, Stop, crash, end, fail, join, seed_all
 from log import Log, Progress
-from recipe import Recipe
+from recipe import Recipe, RecipeError, parse
 from stream import Stream
-from tars import index_of
 
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def lr_at(update: int, total: int, warmup: int, peak: float, r: Recipe) -> float:
-    """Return the learning rate of an update: linear warm-up within one cosine over all updates."""
-    if update < warmup:
-        return r.warmup_lr + (peak - r.warmup_lr) * update / warmup
-    return r.min_lr + 0.5 * (peak - r.min_lr) * (1.0 + math.cos(math.pi * update / total))
 
 
 def build_model(r: Recipe, n_classes: int) -> torch.nn.Module:
@@ -75,244 +70,246 @@ def build_model(r: Recipe, n_classes: int) -> torch.nn.Module:
         raise DataError(f"`--model` (={r.model}) does not take {', '.join(options)}: {error}") from None
 
 
-def open_images(
-    arguments: argparse.Namespace, name: str, transform: Any, seed: int, place: Place
-) -> tuple[Images | Stream, int, str]:
-    """Return a split's images, how many classes there are, and the dataset's hash; rank 0 looks first, the others wait."""
-    data = arguments.data
-    folders = (
-        [] if is_url(data) or not Path(data).is_dir() else [each.name for each in Path(data).iterdir() if each.is_dir()]
-    )
-    if folders and not (Path(data) / INFO).exists():
-        if name not in folders:
-            raise DataError(
-                f"`--data` (={data}) has no {INFO} (is its bake complete?) and no folder {name}, but"
-                f" {', '.join(sorted(folders)[:4])}; --train-split and --val-split name folders"
-            )
-        folder = Folder(Path(data) / name, transform, seed)
-        return folder, len(folder.classes), folder.hash
-    split, problem = read_split(data, name, arguments.classes), ""
-    if split.is_remote:
-        return Stream(split, transform, seed), split.n_classes, split.spec_hash
-    if place.is_first:
-        try:
-            index_of(split, arguments.out, build=True)
-        except DataError as error:
-            problem = str(error)
-    if problem := place.from_first(problem):
-        raise DataError(problem)
-    return Shards(split, index_of(split, arguments.out, build=False), transform, seed), split.n_classes, split.spec_hash
+class Learner:
+    """A model of timm, and all that changes its weights.
 
+    What is random of a step is a function of (seed, update, step, rank), so that there is no state of it to be kept.
+    """
 
-@torch.no_grad()
-def validate(
-    model: torch.nn.Module, batches: Batches, images: Any, on_device: OnDevice, place: Place, amp: Any
-) -> dict[str, float]:
-    """Return the top-1, top-5 and loss over all samples of a split, each counted once."""
-    model.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=place.device)
-    for step in range(batches.steps):
-        x, labels = (each.to(place.device, non_blocking=True) for each in next(images))
-        n = batches.count(step)
-        with amp():
-            output = model(on_device.normalised(x)).float()[:n]
-        labels = labels[:n]
-        best = output.topk(min(5, output.shape[1]), dim=1).indices == labels[:, None]
-        loss = torch.nn.functional.cross_entropy(output, labels, reduction="sum")
-        sums += torch.stack([best[:, 0].sum(), best.any(dim=1).sum(), loss]).double()
-    if place.world > 1:
-        dist.all_reduce(sums)
-    top1, top5, loss = (sums / batches.n).tolist()
-    model.train()
-    return {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
+    def __init__(self, r: Recipe, net: Any, n_updates: int, n_warmup: int, place: Place) -> None:
+        device = place.device
+        self.r, self.place = r, place
+        self.memory_format = torch.channels_last if r.channels_last else torch.contiguous_format
+        self.net: torch.nn.Module = net.to(device, memory_format=self.memory_format)
+        peak = r.lr * (r.batch * place.world * r.accumulate / r.lr_scale_batch if r.lr_scale_batch else 1.0)
+        self.optimizer = create_optimizer_v2(net, "adamw", lr=peak, weight_decay=r.weight_decay)
+        self.scheduler = CosineLRScheduler(
+            self.optimizer, n_updates, r.min_lr, warmup_t=n_warmup, warmup_lr_init=r.warmup_lr, t_in_epochs=False
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=r.amp == "fp16")
+        self.ema = ModelEmaV3(net, decay=r.ema) if r.ema else None
+        self.on_device = OnDevice(net.num_classes, device, r.smoothing, r.mixup, r.cutmix, r.erasing)
+        self.amp = functools.partial(torch.autocast, device.type, AMP.get(r.amp), enabled=r.amp in AMP)
+        on_all: Any = net
+        if place.world > 1:
+            on_all = DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+        self.unsynced = on_all.no_sync if place.world > 1 else contextlib.nullcontext
+        self.forward: Any = torch.compile(on_all) if r.compile else on_all
 
+    @property
+    def result(self) -> torch.nn.Module:
+        """The model that is validated and exported: the average, if there is one."""
+        return self.ema.module if self.ema else self.net
 
-def train(r: Recipe, arguments: argparse.Namespace, place: Place, start: dict[str, Any] | None = None) -> None:
-    """Train from the start, from the weights of a checkpoint, or from RUN/last.pt on."""
-    out, device, workers = arguments.out, place.device, arguments.workers
-    transform = TrainTransform(r.size, (r.crop_scale, 1.0), r.flip, r.randaugment)
-    train_set, n_classes, dataset = open_images(arguments, arguments.train_split, transform, r.seed, place)
-    train_batches = Batches(train_set.n, r.batch, place.rank, place.world, r.seed, repeats=r.repeats)
-    val_set, _, _ = open_images(arguments, arguments.val_split, EvalTransform(r.size, r.eval_crop), 0, place)
-    val_batches = Batches(val_set.n, r.batch, place.rank, place.world, shuffle=False)
-    if isinstance(train_set, Folder) and isinstance(val_set, Folder):
-        train_set.must_have_the_classes_of(val_set)
+    def learn(
+        self, update: int, steps: range, batches: Batches, images: Iterator[Any], progress: Progress
+    ) -> torch.Tensor:
+        """Make an update of some steps; return the loss, whose mean over ranks is the mean over all their samples."""
+        self.scheduler.step_update(update)
+        total = torch.zeros((), device=self.place.device)
+        for step in steps:
+            with progress.waiting():
+                pixels, labels = next(images)
+            seed_all(self.r.seed, update, step, self.place.rank)
+            with contextlib.nullcontext() if step == steps[-1] else self.unsynced():
+                loss = self.loss(pixels, labels) * batches.weight(step, steps)
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+            progress.seen += batches.total(step)
+        if self.r.clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.r.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.net, step=update + 1)
+        return total
 
-    seed_all(r.seed)
-    net = build_model(r, n_classes)
-    if start:
-        checkpoint.load_weights(net, start.get("ema") or start["state_dict"], arguments.checkpoint, new_head=True)
-        start.clear()
-    memory = torch.channels_last if r.channels_last else torch.contiguous_format
-    net = net.to(device, memory_format=memory)
-    peak = r.lr * (r.batch * place.world * r.accumulate / r.lr_scale_batch if r.lr_scale_batch else 1.0)
-    optimizer = create_optimizer_v2(net, "adamw", lr=peak, weight_decay=r.weight_decay)
-    scaler = torch.amp.GradScaler(device.type, enabled=r.amp == "fp16")
-    ema = ModelEmaV3(net, decay=r.ema) if r.ema else None
-    on_device = OnDevice(n_classes, device, r.smoothing, r.mixup, r.cutmix, r.erasing)
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy of a batch, augmented on the device, with its soft targets."""
+        device = self.place.device
+        x, targets = self.on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        with self.amp():
+            output = self.forward(x.contiguous(memory_format=self.memory_format))
+            return torch.sum(-targets * torch.log_softmax(output.float(), dim=-1), dim=-1).mean()
 
-    groups = [range(k, min(k + r.accumulate, train_batches.steps)) for k in range(0, train_batches.steps, r.accumulate)]
-    total, warmup = len(groups) * r.epochs, round(len(groups) * r.warmup)
-    update, best, is_finished = 0, -1.0, True
-    what = {
-        "number of classes": n_classes, "dataset": dataset[:16], "number of processes": place.world,
-        "number of loader workers": workers if isinstance(train_set, Stream) else "any",
-    }  # fmt: skip
+    @torch.no_grad()
+    def validate(self, batches: Batches, images: Iterator[Any]) -> dict[str, float]:
+        """Return the top-1, top-5 and loss over all samples of a split, each counted once."""
+        device = self.place.device
+        if self.place.world > 1:  # ranks have their own running means of batch norm: the first one's from now on
+            for each in (self.net, self.ema.module) if self.ema else (self.net,):
+                distribute_bn(each, self.place.world)
+        model = self.result.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        for step in range(batches.steps):
+            x, labels = (each.to(device, non_blocking=True) for each in next(images))
+            n = batches.count(step)
+            with self.amp():
+                output = model(self.on_device.normalised(x)).float()[:n]
+            labels = labels[:n]
+            best = output.topk(min(5, output.shape[1]), dim=1).indices == labels[:, None]
+            loss = torch.nn.functional.cross_entropy(output, labels, reduction="sum")
+            sums += torch.stack([best[:, 0].sum(), best.any(dim=1).sum(), loss]).double()
+        if self.place.world > 1:
+            dist.all_reduce(sums)
+        top1, top5, loss = (sums / batches.n).tolist()
+        model.train()
+        return {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
 
-    def content() -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it."""
         return {
-            "arch": r.model, "recipe": dataclasses.asdict(r), "n_classes": n_classes, "what": what,
-            "state_dict": net.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
-            "ema": ema.module.state_dict() if ema else None,
-            "update": update, "epoch": update // len(groups), "best": best, "is_finished": is_finished,
-            "mean": MEAN, "std": STD,
+            "state_dict": self.net.state_dict(), "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }  # fmt: skip
 
-    if arguments.resume and (out / "last.pt").exists():
-        there = checkpoint.resumable(out / "last.pt", dataclasses.asdict(r), what)
-        checkpoint.load_weights(net, there["state_dict"], out / "last.pt")
-        optimizer.load_state_dict(there["optimizer"])
-        if ema:
-            ema.module.load_state_dict(there["ema"])
+    def load_state(self, there: dict[str, Any], path: Path) -> None:
+        """Take the state of a checkpoint."""
+        checkpoint.load_weights(self.net, there["state_dict"], path)
+        if self.ema:
+            self.ema.module.load_state_dict(there["ema"])
+        self.optimizer.load_state_dict(there["optimizer"])
+        self.scheduler.load_state_dict(there["scheduler"])
         if there["scaler"]:
-            scaler.load_state_dict(there["scaler"])
-        update, best, is_finished = there["update"], there["best"], there["is_finished"]
-        del there
-    if update != place.from_first(update):
-        raise DataError(f"`--out` (={out}) must be on a disk that all machines share: not all have the same last.pt")
-    epoch, first_group = divmod(update, len(groups))
-    if update < total:
-        train_batches.start = epoch * train_batches.steps + groups[first_group].start
-    train_images = loader(train_set, train_batches, workers, device.type == "cuda")
-    val_images = loader(val_set, val_batches, min(workers, 2), device.type == "cuda")
+            self.scaler.load_state_dict(there["scaler"])
 
-    ddp = net
-    if place.world > 1:
-        ddp = DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
-    forward: Any = torch.compile(ddp) if r.compile else ddp
-    amp = lambda: torch.autocast(device.type, AMP.get(r.amp), enabled=r.amp in AMP)  # noqa: E731
-    log = Log(out, place.is_first, update)
-    progress, stop = Progress(log, r.epochs, len(groups), update), Stop()
 
-    def finish_epoch() -> None:
+class Run:
+    """A run, from its start, from the weights of a checkpoint, or from OUT/last.pt on; and how far it is."""
+
+    def __init__(
+        self, r: Recipe, arguments: argparse.Namespace, place: Place, start: dict[str, Any] | None = None
+    ) -> None:
+        self.r, self.arguments, self.place, self.out = r, arguments, place, arguments.out
+        train_set, val_set = self._open()
+        self.batches = Batches(train_set.n, r.batch, place.rank, place.world, r.seed, repeats=r.repeats)
+        self.val_batches = Batches(val_set.n, r.batch, place.rank, place.world, shuffle=False)
+        self.groups = self.batches.groups(r.accumulate)
+        self.n_updates = len(self.groups) * r.epochs
+        there = self._go_on()
+        if self.update < self.n_updates:
+            epoch, group = divmod(self.update, len(self.groups))
+            self.batches.start = epoch * self.batches.steps + self.groups[group].start
+        workers, pin = arguments.workers, place.device.type == "cuda"
+        self.images = loader(train_set, self.batches, workers, pin)
+        self.val_images = loader(val_set, self.val_batches, min(workers, 2), pin)
+        seed_all(r.seed)
+        net = build_model(r, train_set.n_classes)
+        if start:
+            checkpoint.load_weights(net, start.get("ema") or start["state_dict"], arguments.checkpoint, new_head=True)
+            start.clear()
+        self.learner = Learner(r, net, self.n_updates, round(len(self.groups) * r.warmup), place)
+        if there:
+            self.learner.load_state(there, self.last)
+        self.log = Log(self.out, place.is_first, self.update)
+        self.progress, self.stop = Progress(self.log, r.epochs, len(self.groups), self.update), Stop()
+
+    def _open(self) -> tuple[Images | Stream, Images | Stream]:
+        """Return the images to train on and those to validate on."""
+        r, a, size = self.r, self.arguments, self.r.size
+        transform = TrainTransform(size, (r.crop_scale, 1.0), r.flip, r.randaugment)
+        train_set = open_split(a.data, a.train_split, a.classes, self.out, transform, r.seed, self.place)
+        val_set = open_split(a.data, a.val_split, a.classes, self.out, EvalTransform(size, r.eval_crop), 0, self.place)
+        if isinstance(train_set, Folder) and isinstance(val_set, Folder):
+            train_set.must_have_the_classes_of(val_set)
+        self.dataset, self.n_classes = train_set.dataset, train_set.n_classes
+        self.what = {
+            "number of classes": self.n_classes, "dataset": self.dataset[:16], "number of processes": self.place.world,
+            "number of loader workers": a.workers if isinstance(train_set, Stream) else "any",
+        }  # fmt: skip
+        return train_set, val_set
+
+    def _go_on(self) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, if there is one, and set how far it is."""
+        self.update, self.best, self.is_validated, there = 0, -1.0, True, None
+        if self.arguments.resume and self.last.exists():
+            there = checkpoint.resumable(self.last, dataclasses.asdict(self.r), self.what)
+            self.update, self.best, self.is_validated = there["update"], there["best"], there["is_validated"]
+        if self.update != self.place.from_first(self.update):
+            raise DataError(
+                f"`--out` (={self.out}) must be on a disk that all machines share: not all have the same last.pt"
+            )
+        return there
+
+    @property
+    def last(self) -> Path:
+        return self.out / "last.pt"
+
+    @property
+    def is_epoch(self) -> bool:
+        """Whether an epoch has just ended."""
+        return self.update % len(self.groups) == 0
+
+    def train(self) -> None:
+        """Train to the end, or until the run is asked to stop."""
+        self.learner.net.train()
+        if not self.is_validated:
+            self.end_epoch()
+        while self.update < self.n_updates:
+            steps = self.groups[self.update % len(self.groups)]
+            loss = self.learner.learn(self.update, steps, self.batches, self.images, self.progress)
+            self.update += 1
+            saves = self.arguments.save_every > 0 and self.update % self.arguments.save_every == 0
+            is_due = self.update % self.arguments.log_every == 0 or self.is_epoch or saves
+            if is_due and self.tell(loss):
+                self.is_validated = not self.is_epoch
+                self.save("last.pt")
+                self.place.from_first("saved")
+                fail(f"stopped after update {self.update:,}, which is saved; the same command with --resume goes on")
+            if self.is_epoch:
+                self.end_epoch()
+            elif saves:
+                self.save("last.pt")
+        self.end()
+
+    def tell(self, loss: torch.Tensor) -> bool:
+        """Log an update's loss; return whether any process was asked to stop."""
+        told = torch.stack([loss, torch.tensor(float(self.stop.is_asked), device=loss.device)])
+        if self.place.world > 1:
+            dist.all_reduce(told)
+        value = told[0].item() / self.place.world
+        if not math.isfinite(value) and not self.learner.scaler.is_enabled():
+            raise DataError(
+                f"the loss is {value} at update {self.update}: begin anew with a lower --lr, a longer --warmup, or --clip 1"
+            )
+        self.progress.tell(self.update, value, self.learner.optimizer.param_groups[0]["lr"])
+        return told[1].item() > 0
+
+    def end_epoch(self) -> None:
         """Validate, and write all checkpoints of the end of an epoch."""
-        nonlocal best, is_finished
-        epoch, is_finished, is_best = update // len(groups), True, False
-        if epoch % arguments.val_every == 0 or update == total:
-            for model in (net, ema.module) if ema and place.world > 1 else (net,) if place.world > 1 else ():
-                distribute_bn(model, place.world)
-            found = validate(ema.module if ema else net, val_batches, val_images, on_device, place, amp)
-            progress.tell_validation(update, found)
-            best, is_best = max(best, found["top1"]), found["top1"] > best
-        if place.is_first:
-            is_kept = r.keep_every and epoch % r.keep_every == 0
-            for name in ("best.pt",) * is_best + (f"epoch-{epoch:04}.pt",) * bool(is_kept) + ("last.pt",):
-                checkpoint.save(out / name, content())
+        epoch, is_best, self.is_validated = self.update // len(self.groups), False, True
+        if epoch % self.arguments.val_every == 0 or self.update == self.n_updates:
+            found = self.learner.validate(self.val_batches, self.val_images)
+            self.progress.tell_validation(self.update, found)
+            self.best, is_best = max(self.best, found["top1"]), found["top1"] > self.best
+        if is_best:
+            self.save("best.pt")
+        if self.r.keep_every and epoch % self.r.keep_every == 0:
+            self.save(f"epoch-{epoch:04}.pt")
+        self.save("last.pt")
 
-    net.train()
-    if not is_finished:
-        finish_epoch()
-    while update < total:
-        group = groups[update % len(groups)]
-        lr = lr_at(update, total, warmup, peak, r)
-        for each in optimizer.param_groups:
-            each["lr"] = lr
-        sum_of_losses = torch.zeros((), device=device)
-        for step in group:
-            with progress.waiting():
-                images, labels = next(train_images)
-            seed_all(r.seed, update, step, place.rank)
-            x, targets = on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
-            is_last = step == group[-1]
-            with contextlib.nullcontext() if is_last or place.world == 1 else ddp.no_sync(), amp():
-                output = forward(x.contiguous(memory_format=memory))
-                losses = torch.sum(-targets * torch.log_softmax(output.float(), dim=-1), dim=-1)
-                loss = losses.mean() * train_batches.weight(step, group)
-            with contextlib.nullcontext() if is_last or place.world == 1 else ddp.no_sync():
-                scaler.scale(loss).backward()
-            sum_of_losses += loss.detach()
-            progress.seen += train_batches.total(step)
-        if r.clip:
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(net.parameters(), r.clip)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        update += 1
-        if ema:
-            ema.update(net, step=update)
+    def save(self, name: str) -> None:
+        """Write a checkpoint; the first process does."""
+        if self.place.is_first:
+            how_far = {"update": self.update, "epoch": self.update // len(self.groups), "best": self.best}
+            what = {"arch": self.r.model, "n_classes": self.n_classes, "what": self.what, "mean": MEAN, "std": STD}
+            of_run = {"recipe": dataclasses.asdict(self.r), "is_validated": self.is_validated}
+            checkpoint.save(self.out / name, {**what, **of_run, **how_far, **self.learner.state()})
 
-        is_epoch, stops = update % len(groups) == 0, False
-        saves = arguments.save_every > 0 and update % arguments.save_every == 0
-        if update % arguments.log_every == 0 or is_epoch or saves:
-            told = torch.stack([sum_of_losses, torch.tensor(float(stop.is_asked), device=device)])
-            if place.world > 1:
-                dist.all_reduce(told)
-            value, stops = told[0].item() / place.world, told[1].item() > 0
-            if not math.isfinite(value) and not scaler.is_enabled():
-                raise DataError(
-                    f"the loss is {value} at update {update}: begin anew with a lower --lr, a longer --warmup, or --clip 1"
-                )
-            progress.tell(update, value, lr)
-        if is_epoch and not stops:
-            finish_epoch()
-        elif place.is_first and (saves or stops):
-            is_finished = not is_epoch
-            checkpoint.save(out / "last.pt", content())
-        if stops:
-            place.from_first("saved")
-            fail(f"stopped after update {update:,}, which is saved; the same command with --resume goes on")
-    if place.is_first:
-        state = ema.module.state_dict() if ema else net.state_dict()
-        metadata = {"arch": r.model, "n_classes": n_classes, "dataset": dataset, "mean": MEAN, "std": STD}
-        checkpoint.export(out / "model.safetensors", state, metadata)
-    log.close()
-    log.say(f"done: {out / 'model.safetensors'} for timm; last.pt, best.pt and curves.png beside it", last=True)
-    if place.world > 1:
-        dist.barrier()
-
-
-def parse(text: str = __doc__, fine_tunes: bool = False) -> tuple[Recipe, argparse.Namespace]:
-    """Return what the command line says."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = fail  # type: ignore[method-assign] # one line, without the usage
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a directory of shards with _info.json, a URL of one (http://..., s3://..., pipe:COMMAND with {} for a"
-        " file's name), or a directory of image folders",
-    )
-    if fine_tunes:
-        parser.add_argument(
-            "--checkpoint", type=Path, required=True, help="last.pt, best.pt or model.safetensors of a run"
-        )
-    parser.add_argument("--out", type=Path, required=True, help="the run's directory: checkpoints, logs, curves")
-    parser.add_argument("--config", type=Path, help="a recipe, YAML")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt if it is there")
-    parser.add_argument(
-        "--workers",
-        type=recipes.at_least(0),
-        default=max(1, free_cores() - 1),
-        help="loader processes of each process [%(default)s]",
-    )
-    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    parser.add_argument(
-        "--classes", type=recipes.at_least(1), help="how many there are, where _info.json has no num_classes"
-    )
-    parser.add_argument("--train-split", default="train", help="its name [%(default)s]")
-    parser.add_argument("--val-split", default="validation", help="its name [%(default)s]")
-    parser.add_argument("--val-every", type=recipes.at_least(1), default=1, metavar="EPOCHS", help="[%(default)s]")
-    parser.add_argument("--log-every", type=recipes.at_least(1), default=20, metavar="UPDATES", help="[%(default)s]")
-    parser.add_argument(
-        "--save-every",
-        type=recipes.at_least(0),
-        default=500,
-        metavar="UPDATES",
-        help="besides every epoch; 0 is never [%(default)s]",
-    )
-    recipes.add_flags(parser)
-    arguments = parser.parse_args()
-    return recipes.from_flags(arguments), arguments
+    def end(self) -> None:
+        """Export the weights, and plot the curves."""
+        if self.place.is_first:
+            what = {"arch": self.r.model, "n_classes": self.n_classes, "dataset": self.dataset}
+            state = self.learner.result.state_dict()
+            checkpoint.export(self.out / "model.safetensors", state, {**what, "mean": MEAN, "std": STD})
+        self.log.close()
+        where = self.out / "model.safetensors"
+        self.log.say(f"done: {where} for timm; last.pt, best.pt and curves.png beside it", last=True)
+        if self.place.world > 1:
+            dist.barrier()
 
 
 def run(text: str = __doc__, fine_tunes: bool = False) -> None:
@@ -329,8 +326,8 @@ def run(text: str = __doc__, fine_tunes: bool = False) -> None:
         except OSError as error:
             fail(f"`--out` (={arguments.out}) cannot be made: {error.strerror}; give another directory")
         place = join(arguments.device)
-        train(r, arguments, place, start)
-    except (DataError, recipes.RecipeError, checkpoint.CheckpointError) as error:
+        Run(r, arguments, place, start).train()
+    except (DataError, RecipeError, checkpoint.CheckpointError) as error:
         fail(str(error))
     except torch.cuda.OutOfMemoryError:
         fail("the GPU has too little memory: halve --batch and double --accumulate, or give --amp bf16")

@@ -1,4 +1,4 @@
-"""What a run is told: the fields of Recipe, from a YAML file, from flags, or by default."""
+"""What a run is told: the command line, and the fields of Recipe, from a YAML file, from flags, or by default."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
+
+from launch import free_cores
 
 
 class RecipeError(ValueError):
@@ -145,7 +147,45 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def _refuse(message: str) -> NoReturn:
+    raise RecipeError(message)
+
+
+def parse(text: str, fine_tunes: bool = False) -> tuple[Recipe, argparse.Namespace]:
+    """Return what the command line says; `text` is what --help begins with."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = _refuse  # type: ignore[method-assign] # one line, without the usage
+    add = parser.add_argument
+    add(
+        "--data",
+        required=True,
+        help="a directory of shards with _info.json, a URL of one (http://..., s3://..., pipe:COMMAND with {} for a"
+        " file's name), or a directory of image folders",
+    )
+    if fine_tunes:
+        add("--checkpoint", type=Path, required=True, help="last.pt, best.pt or model.safetensors of a run")
+    add("--out", type=Path, required=True, help="the run's directory: checkpoints, logs, curves")
+    add("--config", type=Path, help="a recipe, YAML")
+    add("--resume", action="store_true", help="go on from OUT/last.pt if it is there")
+    add(
+        "--workers",
+        type=at_least(0),
+        default=max(1, free_cores() - 1),
+        help="loader processes of each process [%(default)s]",
+    )
+    add("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    add("--classes", type=at_least(1), help="how many there are, where _info.json has no num_classes")
+    add("--train-split", default="train", help="its name [%(default)s]")
+    add("--val-split", default="validation", help="its name [%(default)s]")
+    add("--val-every", default=1, metavar="EPOCHS", type=at_least(1), help="[%(default)s]")
+    add("--log-every", default=20, metavar="UPDATES", type=at_least(1), help="[%(default)s]")
+    add("--save-every", type=at_least(0), default=500, metavar="UPDATES", help="besides every epoch; 0 is never [500]")
+    _add_flags(parser)
+    arguments = parser.parse_args()
+    return _from_flags(arguments), arguments
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every field, such as --batch 64 and --no-compile."""
     group = parser.add_argument_group("recipe", "each overrides the recipe's value, or the default, in brackets")
     for field in dataclasses.fields(Recipe):
@@ -157,7 +197,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, type=kind, default=None, metavar=kind.__name__.upper(), help=said)
 
 
-def from_flags(arguments: argparse.Namespace) -> Recipe:
+def _from_flags(arguments: argparse.Namespace) -> Recipe:
     """Return the recipe of --config with what other flags say in its place."""
     values = read(arguments.config)
     checked(values, str(arguments.config))

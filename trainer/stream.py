@@ -40,7 +40,8 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
     """Set before the first batch: how many samples each step has, where to begin, whether to shuffle."""
 
     def __init__(self, split: Split, transform: Transform, seed: int) -> None:
-        self.split, self.transform, self.seed, self.n = split, transform, seed, sum(split.lengths)
+        self.n, self.n_classes, self.dataset = sum(split.lengths), split.n_classes, split.spec_hash
+        self.split, self.transform, self.seed = split, transform, seed
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         here = torch.utils.data.get_worker_info()

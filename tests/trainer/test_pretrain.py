@@ -72,7 +72,10 @@ def test_it_learns_on_two_processes_and_leaves_all_that_it_promises(small: Path,
         path.name for path in out.iterdir()
     }
     there = timm.create_model("test_resnet", num_classes=4, checkpoint_path=str(out / "model.safetensors"))
-    trained = torch.load(out / "last.pt", weights_only=True)["state_dict"]
+    content = torch.load(out / "last.pt", weights_only=True)
+    trained = content["state_dict"]
+    assert {"optimizer", "scheduler", "scaler", "epoch", "update", "recipe", "what"} <= content.keys()
+    assert content["scheduler"]["t_initial"] == content["update"] == 12 * 8
     assert all(torch.equal(value, trained[name]) for name, value in there.state_dict().items())
     split = read_split(small, "validation")
     images = Shards(split, index_of(split, tmp_path, build=True), EvalTransform(32, 0.9), 0)
@@ -160,6 +163,30 @@ def test_from_a_url_it_learns_and_goes_on_to_the_same_losses(small: Path, tmp_pa
         assert records(out, "validation") == records(whole, "validation")
         other = run(*arguments, "--out", out, "--resume", "--workers", "1", processes=2)
         assert "its number of loader workers is 2, and here it is 1" in other.stderr
+
+
+def test_two_machines_train_as_two_processes_of_one_do(tmp_path: Path) -> None:
+    """Two launchers that meet at a port, here of one machine; and one shard for all of their four loader workers."""
+    data = write_dataset(tmp_path / "data", [50], [9])
+    arguments = ["--data", f"pipe:cat {data}/{{}}", "--epochs", "2", *FULL, "--workers", "2"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(*arguments, "--out", one, processes=2).returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    start = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "1"]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *start, "--local-addr", "127.0.0.1",
+             str(PRETRAIN), *map(str, arguments), "--out", str(two)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [machine.communicate(timeout=120)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert curve(two) == curve(one)
+    assert records(two, "validation") == records(one, "validation")
 
 
 def test_the_number_of_loader_workers_changes_nothing(small: Path, tmp_path: Path) -> None:
