@@ -1,16 +1,18 @@
 """The published procedure, written plainly in Python: what our speed is compared with.
 
 It draws what our own families draw, one image or one candidate at a time, by the steps of the authors' code: a Python loop
-over the points, with NumPy's random numbers, the cumulative probabilities tried in turn and the coefficients looked up by
-name; NumPy's minimum and maximum, Python's `sum` for the centroid; a Python loop over contours and vertices, with one
-PIL line for each edge; PIL's RGB image and default PNG; tarfile. None of their code is in here.
+over the points, with NumPy's random numbers, the cumulative probabilities tried in turn, and each coefficient looked up by
+its map and its name; NumPy's minimum and maximum, Python's `sum` for the centroid, lists and an array again; the category's
+CSV file read for each image, a point cloud written to the disk and read, both of its arrays handed over as ctypes arrays of
+single floats; a Python loop over contours and vertices, with one PIL line for each edge; PIL's RGB image and default PNG;
+tarfile. None of their code is in here.
 
 Where the two differ, this is the faster one, so that the ratios are on the low side:
 
-- They write each cloud to a .ply file and draw it with OpenGL, in software where there is no display (5 to 6 ms an image).
-  Here NumPy projects the points and sets the pixels.
-- They read the parameters and the weights from CSV files again for each image. Here both are in memory.
-- They turn centred points into lists and back. They play on when a system has overflowed; here the game stops.
+- They draw each cloud with OpenGL, in software where there is no display, and read the depths as well as the pixels. Here
+  NumPy projects the points and sets the pixels.
+- They write the cloud as a .ply file with one library and read it with another. Here it is NumPy's own plain file.
+- They play on when a system has overflowed; here the game stops.
 - They call a C extension for the noise of one vertex. Python alone would be slower, so here one NumPy expression gives the
   noise of a contour, at the cost of theirs or less. They compute the sines again for each contour; here they are a table.
 - They write a PNG to the disk, to be packed later. Here it goes straight into a tar, which is neither flushed nor hashed.
@@ -23,11 +25,13 @@ Perlin, "Improving noise", SIGGRAPH 2002.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import math
 import random
 import tarfile
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -57,39 +61,51 @@ def system_of(maps: list[list[float]], probability: list[float]) -> System:
     return [dict(zip(_NAMES, coefficients, strict=True)) for coefficients in maps], probability
 
 
+def read_system(path: Path) -> System:
+    """Return a category from a CSV file: a row for each map, its coefficients a..l and its probability."""
+    rows = np.atleast_2d(np.genfromtxt(path, dtype=str, delimiter=","))
+    return system_of([list(map(float, row[:12])) for row in rows], [float(row[12]) for row in rows])
+
+
+class _Trace:
+    """Where a game has been: a list for each axis."""
+
+    def __init__(self) -> None:
+        self.xs: list[float] = []
+        self.ys: list[float] = []
+        self.zs: list[float] = []
+
+
 def play(system: System, rng: np.random.Generator) -> Floats | None:
     """Return the 10,000 points of the chaos game from the origin: float64 (3, points); None if they overflow."""
     maps, probability = system
     cumulative = list(accumulate(probability[:-1] + [1.0]))
     randoms = rng.random(N_POINTS)
-    xs: list[float] = []
-    ys: list[float] = []
-    zs: list[float] = []
+    trace = _Trace()
     x = y = z = 0.0
     for start in range(0, N_POINTS, _CHECK_EVERY):
         for i in range(start, start + _CHECK_EVERY):
             for k in range(len(cumulative)):
                 if randoms[i] <= cumulative[k]:
+                    x, y, z = (
+                        maps[k]["a"] * x + maps[k]["b"] * y + maps[k]["c"] * z + maps[k]["j"],
+                        maps[k]["d"] * x + maps[k]["e"] * y + maps[k]["f"] * z + maps[k]["k"],
+                        maps[k]["g"] * x + maps[k]["h"] * y + maps[k]["i"] * z + maps[k]["l"],
+                    )
                     break
-            m = maps[k]
-            x, y, z = (
-                m["a"] * x + m["b"] * y + m["c"] * z + m["j"],
-                m["d"] * x + m["e"] * y + m["f"] * z + m["k"],
-                m["g"] * x + m["h"] * y + m["i"] * z + m["l"],
-            )
-            xs.append(x)
-            ys.append(y)
-            zs.append(z)
+            trace.xs.append(x)
+            trace.ys.append(y)
+            trace.zs.append(z)
         if not math.isfinite(x + y + z):
             return None
-    return np.array((xs, ys, zs))
+    return np.array((trace.xs, trace.ys, trace.zs))
 
 
 def normalise(points: Floats) -> Floats:
     """Return points in [-1, 1] over all three axes, then centred; both float64 (3, points)."""
     low, high = points.min(), points.max()
     points = 2.0 * (points - low) / (high - low) - 1.0
-    return np.array([axis - sum(axis) / N_POINTS for axis in points])
+    return np.array([(axis - sum(axis) / N_POINTS).tolist() for axis in points])
 
 
 def rotation(fractal: Fractal) -> Floats:
@@ -104,28 +120,47 @@ def rotation(fractal: Fractal) -> Floats:
     )
 
 
-def plot(points: Floats, size_px: int) -> Image.Image:
-    """Return white points on black, RGB, seen in perspective from 4 units along +z; `points` is float64 (3, points)."""
+def through_file(points: Floats, path: Path) -> npt.NDArray[np.float32]:
+    """Return points, float64 (3, points), as they come back from a file: float32 (points, 3)."""
+    points.T.tofile(path)
+    return np.fromfile(path).reshape(-1, 3).astype(np.float32)
+
+
+def handed_over(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return an array as OpenGL is given it: copied into an array of C, float by float."""
+    copied = (ctypes.c_float * values.size)(*values.reshape(values.size))
+    return np.frombuffer(copied, dtype=np.float32).reshape(values.shape)
+
+
+def plot(points: npt.NDArray[np.float32], view: Floats, size_px: int) -> Image.Image:
+    """Return white points on black, RGB, seen in perspective from 4 units along +z; `points` is float32 (points, 3)."""
+    x, y, z = np.einsum("ij,kj->ik", view, handed_over(points))
+    greys = handed_over(np.ones(points.shape, dtype=np.float32))
     half = size_px / 2.0
-    pixels_per_unit = half * _FOCAL_LENGTH / (_CAMERA_DISTANCE - points[2])
-    column = np.floor(half + points[0] * pixels_per_unit).astype(np.int64)
-    row = np.floor(half - points[1] * pixels_per_unit).astype(np.int64)
+    pixels_per_unit = half * _FOCAL_LENGTH / (_CAMERA_DISTANCE - z)
+    column = np.floor(half + x * pixels_per_unit).astype(np.int64)
+    row = np.floor(half - y * pixels_per_unit).astype(np.int64)
     inside = (column >= 0) & (column < size_px) & (row >= 0) & (row < size_px)
     pixels = np.zeros((size_px, size_px, 3), dtype=np.uint8)
-    pixels[row[inside], column[inside]] = 255
+    pixels[row[inside], column[inside]] = 255 * greys[inside]
     return Image.fromarray(pixels)
 
 
-def fractal_image(system: System, fractal: Fractal, size_px: int, rng: np.random.Generator) -> Image.Image | None:
-    """Return one image of ExFractalDB, with its own weight, points and view; None if its system diverges."""
-    maps, probability = system
+def fractal_image(
+    parameters: Path, cloud: Path, fractal: Fractal, size_px: int, rng: np.random.Generator
+) -> Image.Image | None:
+    """Return one image of ExFractalDB, with its own weight, points and view; None if its system diverges.
+
+    parameters : the category's CSV file. cloud : where its points are written, and read again.
+    """
+    maps, probability = read_system(parameters)
     if fractal.coefficient >= 0:
         name = _NAMES[fractal.coefficient]
         maps = [{**coefficients, name: fractal.factor * coefficients[name]} for coefficients in maps]
     points = play((maps, probability), rng)
     if points is None:
         return None
-    return plot(np.einsum("ij,jk->ik", rotation(fractal), normalise(points)), size_px)
+    return plot(through_file(normalise(points), cloud), rotation(fractal), size_px)
 
 
 def draw_candidate(rng: np.random.Generator) -> System:

@@ -71,12 +71,15 @@ def prepare_ours(family: str, n_categories: int, n_instances: int, folder: Path)
 
 def _fractal_maker(ours: Ours) -> Maker:
     size_px, drawn = ours.directory.spec.size_px, ours.directory.spec.rules.Drawn
-    systems = [published.system_of(row["maps"], row["probability"]) for row in ours.categories]
-    rng = np.random.default_rng(0)
+    folder, rng = ours.directory.path, np.random.default_rng(0)
+    for k, row in enumerate(ours.categories):
+        lines = (",".join(map(repr, (*maps, p))) for maps, p in zip(row["maps"], row["probability"], strict=True))
+        (folder / f"{k:06}.csv").write_text("\n".join(lines))
 
     def make(row: Row) -> Image.Image | None:
         fractal = drawn(*(row[name] for name in drawn._fields))
-        return published.fractal_image(systems[row["category"]], fractal, size_px, rng)
+        parameters = folder / f"{row['category']:06}.csv"
+        return published.fractal_image(parameters, folder / "cloud", fractal, size_px, rng)
 
     return make
 
