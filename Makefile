@@ -64,7 +64,7 @@ test: .venv/test
 	@touch $@
 
 test-train: .venv-train/done
-	@cd trainer && ../.venv-train/bin/mypy --config-file ../pyproject.toml --implicit-reexport --allow-untyped-calls --no-warn-return-any *.py
+	@cd trainer && ../.venv-train/bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache/trainer --implicit-reexport --allow-untyped-calls --no-warn-return-any *.py
 	@.venv-train/bin/python -m pytest $(SPREAD) -W default tests/trainer
 
 train-smoke: .venv-train/done

@@ -43,7 +43,7 @@ from data import Shards, loader
 from images import collate, decoded
 from info import read_split
 from PIL import Image
-from tars import index_of
+from tars import indexed, mapped
 from timm.data import create_transform
 from timm.optim import create_optimizer_v2
 
@@ -71,7 +71,7 @@ def baked(family: str, size: int, folder: Path) -> Shards:
     bake(spec, folder / family, workers=1)
     split = read_split(folder / family, "train")
     transform = TrainTransform(SIZE, (0.08, 1.0), 0.0, RANDAUGMENT)
-    return Shards(split, index_of(split, folder, build=True), transform, 0)
+    return Shards(split, mapped(indexed(split, folder)), transform, 0)
 
 
 class Ordinary(torch.utils.data.Dataset[tuple[Any, int]]):

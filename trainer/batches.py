@@ -8,12 +8,16 @@ import numpy as np
 import torch
 
 
+LEAST = 2
+"""How many images a batch has at least: from one alone, batch normalisation cannot tell a mean from a deviation."""
+
+
 class Batches(torch.utils.data.Sampler[list[int]]):
     """The batches of one rank, epoch after epoch without end, from a step on: lists of j = visit * n + i, see `Images`.
 
     In an epoch every sample is taken exactly once over all ranks, in an order drawn from (seed, epoch), and every rank has as
-    many steps. The last step's batches are shorter; where it has fewer samples than there are ranks, some ranks take one that
-    `count` and `weight` do not count.
+    many steps. The last step's batches are shorter; a batch of fewer than LEAST takes some that `count` and `weight` do not
+    count.
 
     With `repeats` R (repeated augmentation), an epoch takes 1/R of the samples, each R times in a row: on R ranks, if there
     are as many.
@@ -63,5 +67,5 @@ class Batches(torch.utils.data.Sampler[list[int]]):
             for step in range(first, self.steps):
                 start = step * self.batch * self.world
                 mine = order[start + self.rank : start + self.total(step) : self.world]
-                yield (mine if len(mine) else order[:1]).tolist()
+                yield [*mine.tolist(), *np.resize(order, LEAST).tolist()][: max(len(mine), LEAST)]
             epoch, first = epoch + 1, 0

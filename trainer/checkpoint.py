@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+import augment  # noqa: F401 makes torchvision ready for timm
 from safetensors import safe_open
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
 
 FREE = ("keep_every", "compile")
@@ -59,9 +62,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, new_head: bool = False) -> None:
-    """Load weights into a model of the same architecture; with `new_head`, all but the classifier, which stays as it is."""
+    """Load weights into a model of the same architecture.
+
+    With `new_head`, all but the classifier, which stays as it is; position embeddings of another image size are resized.
+    """
     if new_head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_heads(model))}
+        _resize_positions(model, state)
     there = model.state_dict()
     missing = [name for name in there if name not in state and not (new_head and name.startswith(_heads(model)))]
     unknown = [name for name in state if name not in there]
@@ -78,6 +85,17 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
         what = "another architecture" if new_head else "another architecture or number of classes"
         raise CheckpointError(f"`{path}` is of {what}: {said}")
     model.load_state_dict(state, strict=False)
+
+
+def _resize_positions(model: Any, state: dict[str, torch.Tensor]) -> None:
+    """Resize a vision transformer's position embeddings, (1, tokens, width), as timm does for weights of its own."""
+    here, there = getattr(model, "pos_embed", None), state.get("pos_embed")
+    if here is None or there is None or here.ndim != 3 or here.shape[1] == there.shape[1]:
+        return
+    n_prefix = 0 if getattr(model, "no_embed_class", False) else getattr(model, "num_prefix_tokens", 1)
+    if not hasattr(model, "patch_embed") or math.isqrt(there.shape[1] - n_prefix) ** 2 != there.shape[1] - n_prefix:
+        return
+    state["pos_embed"] = resample_abs_pos_embed(there, model.patch_embed.grid_size, num_prefix_tokens=n_prefix)
 
 
 def _heads(model: torch.nn.Module) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from images import Transform, collate, transformed
 from info import INFO, DataError, Split, is_url, read_split
 from launch import Place
 from stream import Stream
-from tars import IMAGES, index_of, opened
+from tars import IMAGES, checked, indexed, mapped, opened
 
 
 class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
@@ -100,17 +100,19 @@ def open_split(
                 f" {', '.join(folders[:4])}; --train-split and --val-split name folders"
             )
         return Folder(Path(data) / name, transform, seed)
-    split, problem = read_split(data, name, n_classes), ""
+    split, path, problem = read_split(data, name, n_classes), out, ""
     if split.is_remote:
         return Stream(split, transform, seed)
     if place.is_first:
         try:
-            index_of(split, out, build=True)
+            path = indexed(split, out)
         except DataError as error:
             problem = str(error)
-    if problem := place.from_first(problem):
+    said, problem = place.from_first((str(path), problem))
+    if problem:
         raise DataError(problem)
-    return Shards(split, index_of(split, out, build=False), transform, seed)
+    checked(split)  # each machine may have a copy of its own
+    return Shards(split, mapped(Path(said)), transform, seed)
 
 
 def _go_on(worker: int) -> None:

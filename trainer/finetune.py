@@ -1,6 +1,6 @@
 """Fine-tune a pre-trained model: the trunk from a checkpoint, a new head for the classes of the data.
 
-    # 47 % top-1 in a minute on 2 CPU cores after `make train-smoke`, as from scratch: so short a run teaches nothing general
+    # 47 % top-1 in a minute on 2 CPU cores, after `make dataset train-smoke`; from scratch it is as much
     torchrun --standalone --nproc-per-node 2 trainer/finetune.py --checkpoint runs/smoke-exfractal/last.pt \\
         --data data/quickstart-rcdb --config trainer/recipes/smoke.yaml --out runs/smoke-rcdb
     # 83.8 % top-1 from ViT-B/16 of ExFractalDB-21k (Kataoka et al., CVPR 2022; not run here)

@@ -51,7 +51,7 @@ def is_url(place: str) -> bool:
 def url_of(place: str, name: str) -> str:
     """Return what webdataset opens to read a file: a command, which takes the file's name for its {}.
 
-    http is read by curl, as webdataset would, but that curl gives up a server that is silent for minutes.
+    http is read by curl, as webdataset would, but that curl gives up a server that is silent for a minute.
     """
     if place.startswith("pipe:"):
         if "{}" not in place:
@@ -65,7 +65,7 @@ def url_of(place: str, name: str) -> str:
     return f"pipe:{command.format(shlex.quote(url))}" if command else url
 
 
-_CURL = "curl -sfL --connect-timeout 30 --speed-limit 1 --speed-time 300 {}"
+_CURL = "curl -sfL --connect-timeout 30 --speed-limit 1 --speed-time 60 {}"
 _COMMANDS = {"http": _CURL, "https": _CURL, "s3": "aws s3 cp --only-show-errors {} -"}
 _NO_SUCH_COMMAND = 127
 _SAYS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 import torch
@@ -130,6 +131,33 @@ def free_cores() -> int:
     """Return how many cores each of the processes on this machine has to itself."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return n_cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def hold(out: Path) -> TextIO:
+    """Return a lock on a run's directory, which no other run can take before this process ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise DataError(f"`--out` (={out}) cannot be written: {error.strerror}; give another directory") from None
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by loader workers, which may outlive it
+    except (BlockingIOError, PermissionError):
+        raise DataError(f"`--out` (={out}) is another run's, which goes on; give another directory") from None
+    except OSError as error:
+        print(
+            f"no lock on {out}, whose file system has none ({error.strerror}): let no two runs share it",
+            file=sys.stderr,
+        )
+    return lock
+
+
+def leave(place: Place, message: str) -> NoReturn:
+    """End all processes, once the first has said why."""
+    if place.is_first:
+        print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
+    place.from_first("said")
+    end(1)
 
 
 def fail(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ class Log:
             axes.set_ylabel({"loss": "loss", "top1": "top-1, %"}[name])
             axes.grid(alpha=0.3)
             axes.legend() if axes.lines else None
-        losses = [each["loss"] for each in records if each["kind"] == "train"]
+        losses = [each["loss"] for each in records if each["kind"] == "train" and math.isfinite(each["loss"])]
         if losses:  # a validation far off, as of batch norm's first means, must not flatten the rest
             left.set_ylim(0, 1.3 * max(losses))
         figure.tight_layout()

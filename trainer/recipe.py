@@ -99,7 +99,8 @@ def checked(values: dict[str, Any], source: str) -> Recipe:
         if not (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) and not (
             kind is float and is_number
         ):
-            raise RecipeError(f"{source}: `{name}` (={value!r}) must be {_KINDS[kind]}")
+            hint = "; 1e-3 is text in YAML, 1.0e-3 a number" if kind is float and isinstance(value, str) else ""
+            raise RecipeError(f"{source}: `{name}` (={value!r}) must be {_KINDS[kind]}{hint}")
         least = int(name in _AT_LEAST_1)
         if is_number and not least <= value < math.inf:
             raise RecipeError(f"{source}: `{name}` (={value}) must be at least {least}, and finite")
@@ -198,10 +199,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _from_flags(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe of --config with what other flags say in its place."""
+    """Return the recipe of --config with what other flags say in its place; where neither does, `arguments.model` is None."""
     values = read(arguments.config)
     checked(values, str(arguments.config))
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Recipe)}
     flags = {name: value for name, value in given.items() if value is not None}
     checked(flags, "flags")
+    arguments.model = {**values, **flags}.get("model")
     return whole(checked({**values, **flags}, "flags"))

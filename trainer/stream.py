@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from batches import Batches
+from batches import LEAST, Batches
 from images import Transform, collate, transformed
 from info import DataError, Split, why
 from tars import IMAGES
@@ -56,15 +56,14 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
                     yield self._batch(batch)
 
     def _batch(self, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
-        if not samples:  # a rank that has none in the last step takes part with an image that does not count
+        images = [
+            (transformed(content, name, self.transform, self.seed, visit, i), label)
+            for content, label, name, visit, i in samples
+        ]
+        if not images:
             blank = torch.from_numpy(self.transform(np.zeros((64, 64, 1), dtype=np.uint8))).permute(2, 0, 1)
-            return collate([(blank, 0)])
-        return collate(
-            [
-                (transformed(content, name, self.transform, self.seed, visit, i), label)
-                for content, label, name, visit, i in samples
-            ]
-        )
+            images = [(blank, 0)]
+        return collate([*images, *images[:1] * (LEAST - len(images))])  # what is added does not count
 
     def _steps(self, epoch: int, worker: int, workers: int) -> range:
         """Return a worker's steps of an epoch: the loader asks its workers in turn."""

@@ -77,11 +77,8 @@ def _scan(path: Path, number: int, expected: int, n_classes: int) -> np.ndarray:
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
-def index_of(split: Split, folder: Path, build: bool) -> np.ndarray:
-    """Return where every sample of a split stands: int64 (samples, 4), mapped from a file in `folder`.
-
-    Columns: SHARD, OFFSET, SIZE, LABEL. One process builds the file; the others call with `build` false once it is there.
-    """
+def checked(split: Split) -> list[os.stat_result]:
+    """Return the stats of a split's tars, which are there and have the sizes that _info.json says, if it does."""
     place = Path(split.place)
     try:
         stats = [(place / tar).stat() for tar in split.tars]
@@ -92,10 +89,16 @@ def index_of(split: Split, folder: Path, build: bool) -> np.ndarray:
             raise DataError(
                 f"`{place / tar}` has {stat.st_size:,} bytes; _info.json says {size:,}: it is cut off, or another dataset's"
             )
-    times = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return stats
+
+
+def indexed(split: Split, folder: Path) -> Path:
+    """Return a file in `folder` that says where every sample of a split stands: see `mapped`. It is made if need be."""
+    place = Path(split.place)
+    times = [(stat.st_size, stat.st_mtime_ns) for stat in checked(split)]
     what = json.dumps([str(place.resolve()), split.tars, split.lengths, times, split.n_classes, split.spec_hash])
     path = folder / f"index-{split.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npy"
-    if build and not path.exists():
+    if not path.exists():
         if len(split.tars) >= _MANY:
             print(f"finding the {sum(split.lengths):,} samples of {len(split.tars):,} tars, once", file=sys.stderr)
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,11 +112,16 @@ def index_of(split: Split, folder: Path, build: bool) -> np.ndarray:
             hidden.replace(path)
         finally:
             hidden.unlink(missing_ok=True)
+    return path
+
+
+def mapped(path: Path) -> np.ndarray:
+    """Return what `indexed` has written: int64 (samples, 4), mapped; columns SHARD, OFFSET, SIZE, LABEL."""
     try:
         return np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(
-            f"`--out` (={folder}) must be on a disk that all machines share: {path.name} is not there"
+            f"`--out` (={path.parent}) must be on a disk that all machines share: {path.name} is not there"
         ) from None
 
 

@@ -50,6 +50,17 @@ def test_a_new_head_takes_all_but_the_classifier(tmp_path: Path) -> None:
     assert torch.equal(other.patch_embed.proj.weight, net.patch_embed.proj.weight)
 
 
+def test_a_new_head_takes_position_embeddings_of_another_image_size(tmp_path: Path) -> None:
+    """As timm resizes its own."""
+    net, other = model(), timm.create_model(MODEL, num_classes=9, img_size=64)
+    checkpoint.load_weights(other, net.state_dict(), tmp_path, new_head=True)
+    checkpoint.export(tmp_path / "model.safetensors", net.state_dict(), {})
+    overlay = {"file": str(tmp_path / "model.safetensors"), "num_classes": -1, "custom_load": False}
+    theirs = timm.create_model(MODEL, pretrained=True, num_classes=9, img_size=64, pretrained_cfg_overlay=overlay)
+    assert other.pos_embed.shape != net.pos_embed.shape
+    assert torch.equal(other.pos_embed, theirs.pos_embed)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tars
-from batches import Batches
-from data import Folder, Shards, loader
+from batches import LEAST, Batches
+from data import Folder, Shards, loader, open_split
 from info import DataError, read_split
-from tars import index_of
+from launch import Place
+from tars import indexed, mapped
 from tests.trainer.conftest import picture, write_dataset
 
 SIZES = st.tuples(st.integers(1, 200), st.integers(1, 9), st.integers(1, 7))
@@ -32,7 +34,7 @@ def as_it_is(pixels: np.ndarray) -> np.ndarray:
 
 def opened(folder: Path, cache: Path, split: str = "train") -> Shards:
     found = read_split(folder, split)
-    return Shards(found, index_of(found, cache, build=True), as_it_is, seed=3)
+    return Shards(found, mapped(indexed(found, cache)), as_it_is, seed=3)
 
 
 def epochs(batches: Batches, n: int) -> list[list[list[int]]]:
@@ -53,8 +55,8 @@ def test_every_sample_is_taken_once_an_epoch_over_all_ranks(sizes: tuple[int, in
         for each, batches in zip(ranks, taken, strict=True):
             assert len(batches[epoch]) == each.steps
             for step, found in enumerate(batches[epoch]):
-                assert 1 <= len(found) <= batch
-                assert max(1, each.count(step)) == len(found)
+                assert len(found) == max(LEAST, each.count(step))
+                assert each.count(step) <= batch
                 seen.update(found[: each.count(step)])
         assert seen == Counter(range(epoch * n, (epoch + 1) * n))
 
@@ -69,8 +71,10 @@ def test_weighted_means_over_ranks_are_the_mean_over_all_samples(sizes: tuple[in
     over_ranks, members = [], []
     for each in ranks:
         (batches,) = epochs(each, 1)
-        over_ranks.append(sum(np.mean(losses[batches[step]]) * each.weight(step, group) for step in group))
-        members += [i for step in group for i in batches[step][: each.count(step)]]
+        counted = {step: batches[step][: each.count(step)] for step in group}
+        means = {step: np.mean(losses[found]) if found else 0.0 for step, found in counted.items()}
+        over_ranks.append(sum(means[step] * each.weight(step, group) for step in group))
+        members += [i for found in counted.values() for i in found]
     assert np.isclose(np.mean(over_ranks), np.mean(losses[members]))
 
 
@@ -128,15 +132,39 @@ def test_loaders_give_each_key_once_an_epoch_with_fewer_shards_than_workers_too(
 
 def test_an_index_is_built_once_and_then_mapped(small: Path, tmp_path: Path) -> None:
     split = read_split(small, "train")
-    index_of(split, tmp_path, build=True)
+    mapped(indexed(split, tmp_path))
     (file,) = tmp_path.iterdir()
     before = file.stat().st_mtime_ns
-    index = index_of(split, tmp_path, build=False)
+    index = mapped(indexed(split, tmp_path))
     assert isinstance(index, np.memmap)
     assert index.shape == (120, 4)
     assert index[:, tars.LABEL].tolist() == [i % 4 for i in range(120)]
-    assert index_of(split, tmp_path, build=True).shape == (120, 4)
+    assert mapped(indexed(split, tmp_path)).shape == (120, 4)
     assert file.stat().st_mtime_ns == before
+
+
+def test_another_machines_copy_of_the_tars_needs_no_index_of_its_own(small: Path, tmp_path: Path) -> None:
+    """Files of other times, as copying makes them."""
+    copy = Path(shutil.copytree(small, tmp_path / "copy"))
+    for path in copy.iterdir():
+        os.utime(path, (1, 1))
+    made = indexed(read_split(small, "train"), tmp_path / "run")
+    other = Place(1, 2, torch.device("cpu"))
+    with mock.patch.object(Place, "from_first", return_value=(str(made), "")):
+        images = open_split(str(copy), "train", None, tmp_path / "run", as_it_is, 0, other)
+        assert [image.shape for image, _ in (images[0], images[119])] == [(1, 32, 32)] * 2
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [made.name]
+        os.truncate(copy / "train-000001.tar", 0)
+        (copy / "_info.json").write_text(
+            json.dumps(
+                {
+                    **json.loads((copy / "_info.json").read_text()),
+                    "shardlist": [{"url": "train-000001.tar", "filesize": 9}],
+                }
+            )
+        )
+        with pytest.raises(DataError, match=r"has 0 bytes; _info\.json says 9"):
+            open_split(str(copy), "train", None, tmp_path / "run", as_it_is, 0, other)
 
 
 def truncate(path: Path) -> None:
@@ -178,7 +206,7 @@ def test_a_tar_cut_between_two_members_is_no_silently_short_epoch(small: Path, t
     folder = Path(shutil.copytree(small, tmp_path / "data"))
     path = folder / "train-000002.tar"
     split = read_split(folder, "train")
-    end = int(index_of(split, tmp_path, build=True)[60, tars.OFFSET]) - 512
+    end = int(mapped(indexed(split, tmp_path))[60, tars.OFFSET]) - 512
     os.truncate(path, end)
     with pytest.raises(DataError, match=r"train-000002\.tar` holds 13 samples; _info\.json says 23"):
         opened(folder, tmp_path)
@@ -189,7 +217,7 @@ def test_an_image_depends_on_seed_visit_and_number_alone(small: Path, tmp_path: 
         return np.roll(pixels, np.random.randint(1, 31), axis=1)
 
     split = read_split(small, "train")
-    index = index_of(split, tmp_path, build=True)
+    index = mapped(indexed(split, tmp_path))
     shards, other = Shards(split, index, jitter, 3), Shards(split, index, jitter, 4)
     first = shards[5][0]
     np.random.seed(99)

@@ -24,7 +24,7 @@ from augment import EvalTransform, OnDevice
 from data import Shards
 from images import collate
 from info import read_split
-from tars import index_of
+from tars import indexed, mapped
 
 from tests.trainer.conftest import ROOT, picture, write_dataset
 from tests.trainer.test_stream import served
@@ -78,7 +78,7 @@ def test_it_learns_on_two_processes_and_leaves_all_that_it_promises(small: Path,
     assert content["scheduler"]["t_initial"] == content["update"] == 12 * 8
     assert all(torch.equal(value, trained[name]) for name, value in there.state_dict().items())
     split = read_split(small, "validation")
-    images = Shards(split, index_of(split, tmp_path, build=True), EvalTransform(32, 0.9), 0)
+    images = Shards(split, mapped(indexed(split, tmp_path)), EvalTransform(32, 0.9), 0)
     pixels, labels = collate([images[i] for i in range(images.n)])
     seen = there.eval()(OnDevice(4, torch.device("cpu"), 0, 0, 0, 0).normalised(pixels))
     assert torch.nn.functional.cross_entropy(seen, labels).item() == pytest.approx(last["loss"], rel=1e-4)
@@ -114,6 +114,19 @@ def test_killed_and_resumed_it_goes_on_to_the_same_losses(processes: int, small:
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
 
 
+def test_a_directory_is_one_runs_as_long_as_it_goes_on(small: Path, tmp_path: Path) -> None:
+    arguments = ["--data", small, "--out", tmp_path, "--epochs", "1000", *LITTLE]
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "log.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        assert_told(run(*arguments, "--resume"), "is another run's, which goes on")
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize(("processes", "log_every"), [(1, 1000), (2, 1)])
 def test_asked_to_stop_it_saves_and_goes_on(processes: int, log_every: int, small: Path, tmp_path: Path) -> None:
     """With rare log lines it stops at an epoch's end, whose validation is then made when it goes on."""
@@ -132,7 +145,8 @@ def test_asked_to_stop_it_saves_and_goes_on(processes: int, log_every: int, smal
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
     at = torch.load(out / "last.pt", weights_only=True)["update"]
-    assert f"pretrain: stopped after update {at:,}, which is saved; the same command with --resume goes on" in said
+    told = f"pretrain: stopped after update {at:,}, which is saved; the same command with --resume goes on"
+    assert said.splitlines().count(told) == 1
     assert records(out, "train")[-1]["update"] == at
     if processes == 1:
         assert at % 15 == 0
@@ -278,6 +292,12 @@ def test_fine_tuning_takes_the_trunk_and_a_new_head(small: Path, tmp_path: Path)
         "--epochs", "1", *no_model, "--model", "test_vit2", program=FINETUNE,
     )  # fmt: skip
     assert_told(other, "is of another architecture: ", FINETUNE)
+    (tmp_path / "recipe.yaml").write_text("model: test_vit2")
+    other = run(
+        "--checkpoint", out / "last.pt", "--data", folders, "--val-split", "val", "--out", tmp_path / "third",
+        "--epochs", "1", *no_model, "--config", tmp_path / "recipe.yaml", program=FINETUNE,
+    )  # fmt: skip
+    assert_told(other, "is of another architecture: ", FINETUNE)
 
 
 def assert_told(done: subprocess.CompletedProcess[str], reason: str, program: Path = PRETRAIN) -> None:
@@ -319,7 +339,7 @@ HARMS: dict[str, Callable[[Path], list[object]]] = {
     "`warmup` (=1000) must be at most `epochs`": lambda folder: ["--warmup", "1000"],
     "`lr` (=nan) must be at least 0, and finite": lambda folder: ["--lr", "nan"],
     "bytes; _info.json says": sizes_of_another,
-    "`--out` (=/proc/nowhere) cannot be made": lambda folder: ["--out", "/proc/nowhere"],
+    "`--out` (=/proc/nowhere) cannot be written": lambda folder: ["--out", "/proc/nowhere"],
     "`--config` (=nowhere.yaml) does not exist": lambda folder: ["--config", "nowhere.yaml"],
 }
 
@@ -361,6 +381,34 @@ def test_what_nobody_thought_of_ends_the_run_with_its_traceback(small: Path, tmp
     assert done.stderr.splitlines()[-1] == "LookupError: surprise"
 
 
+def test_too_little_memory_is_one_line(small: Path, tmp_path: Path) -> None:
+    """The process is allowed 200 MB more than it has when it makes a model of 350 MB."""
+    code = (
+        f"import resource, sys; sys.path.insert(0, {str(PRETRAIN.parent)!r}); import pretrain\n"
+        "make = pretrain.build_model\n"
+        "def limited(*arguments):\n"
+        "    used = 4096 * int(open('/proc/self/statm').read().split()[0])\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, -1))\n"
+        "    return make(*arguments)\n"
+        "pretrain.build_model = limited; sys.argv[0] = 'pretrain'; pretrain.run()"
+    )
+    arguments = [
+        "--data",
+        small,
+        "--out",
+        tmp_path / "run",
+        *LITTLE,
+        "--model",
+        "vit_base_patch16_224",
+        "--workers",
+        "0",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert_told(done, "this machine has too little memory: halve --batch and double --accumulate")
+
+
 def test_a_port_that_is_taken_is_one_line(small: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
@@ -400,6 +448,19 @@ def test_what_happens_in_the_midst_is_one_line(
     monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
     with pytest.raises(SystemExit, match=told):
         pretrain.run()
+
+
+@pytest.mark.parametrize("amp", ["none", "fp16"])
+def test_a_loss_that_is_no_number_ends_the_run(amp: str, small: Path, tmp_path: Path) -> None:
+    done = run("--data", small, "--out", tmp_path / "run", "--epochs", "2", *LITTLE, "--lr", "1e9", "--amp", amp)
+    assert_told(done, "begin anew with a lower --lr, a longer --warmup, or --clip 1")
+    assert "the loss is nan at update " in done.stderr or "the loss is inf at update " in done.stderr
+
+
+def test_a_number_that_yaml_takes_for_text_is_told(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("lr: 1e-3")
+    done = run("--data", small, "--out", tmp_path / "run", "--config", tmp_path / "recipe.yaml")
+    assert_told(done, "`lr` (='1e-3') must be a number; 1e-3 is text in YAML, 1.0e-3 a number")
 
 
 def test_splits_with_other_classes_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stream
-from batches import Batches
+from batches import LEAST, Batches
 from data import loader
 from images import decoded
 from info import DataError, Split, read_split
@@ -60,6 +60,7 @@ def taken(
     found = []
     for step in range(first, last):
         images, labels = next(stream_of_batches)
+        assert len(images) == len(labels) == max(LEAST, batches.count(step % batches.steps))
         ids = [number_of(image, known) for image in images[: batches.count(step % batches.steps)]]
         assert [i % 4 for i in ids] == labels[: len(ids)].tolist()
         found.append(ids)
@@ -213,9 +214,9 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 def cut_between_members(folder: Path) -> None:
-    from tars import OFFSET, index_of
+    from tars import OFFSET, indexed, mapped
 
-    index = index_of(read_split(folder, "train"), folder, build=True)
+    index = mapped(indexed(read_split(folder, "train"), folder))
     os.truncate(folder / "train-000002.tar", int(index[60, OFFSET]) - 512)
 
 
