@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.test_pretrain import FULL, assert_told, curve, records, run
+from tests.trainer.runs import FULL, assert_told, curve, records, run
 
 BIN = Path(sys.executable).parent
 WEED = shutil.which("weed", path=BIN)
