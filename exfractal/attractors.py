@@ -32,12 +32,6 @@ def thresholds(probability: npt.ArrayLike) -> npt.NDArray[np.uint32]:
     return np.minimum(np.floor(cumulative * 2.0**32), 2.0**32 - 1).astype(np.uint32)
 
 
-def in_lanes(maps: Floats, out: Floats) -> None:
-    """Write maps, float64 (..., maps, 12), in the form that `simd.play` takes: (..., maps, 4, 4)."""
-    out[..., :3, :3] = maps[..., :9].reshape(*maps.shape[:-1], 3, 3).swapaxes(-1, -2)
-    out[..., 3, :3] = maps[..., 9:]
-
-
 class Cloud(NamedTuple):
     """The points of an attractor.
 
@@ -85,7 +79,7 @@ class Games:
         maps = np.zeros((CHAINS, max(len(system.maps) for system in systems), LANES, LANES))
         self._choices[len(systems) :] = 0
         for k, (system, each) in enumerate(zip(systems, words, strict=True)):
-            in_lanes(system.maps, maps[k, : len(system.maps)])
+            kernels.in_lanes(system.maps, maps[k])
             kernels.choose_maps(each, system.thresholds, self._choices[k])
         play(maps, self._choices, self._state, self._points)
         return [_cloud(self._points[k], self._state[k]) for k in range(len(systems))]

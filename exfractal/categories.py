@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from exfractal import kernels
-from exfractal.attractors import Games, System, in_lanes, thresholds
+from exfractal.attractors import Games, System, thresholds
 from exfractal.params import N_COEFFICIENTS, Params
 from exfractal.simd import CHAINS, LANES, N_ROWS, play
 from primitives.fields import InputError, is_finite
@@ -108,7 +108,7 @@ def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) 
     n, high = candidates.maps.shape[:2]
     chosen = thresholds(candidates.probability)
     maps = np.zeros((-(-n // CHAINS) * CHAINS, high, 4, LANES))
-    in_lanes(candidates.maps, maps[:n])
+    kernels.in_lanes(candidates.maps.reshape(-1, 12), maps[:n].reshape(-1, 4, LANES))
     maps[:, :, 3] *= _SCALE
     states = np.empty((len(maps), N_ROWS, LANES))
     choices = np.zeros((CHAINS, params.points), dtype=np.uint8)

@@ -23,6 +23,22 @@ def choose_maps(words, thresholds, choices):
 
 
 @njit(cache=True)
+def in_lanes(maps, out):
+    """Write maps in the form that `simd.play` takes.
+
+    Parameters
+    ----------
+    maps : float64 (maps, 12); a..i (the matrix row by row), then the translation
+    out : float64 (maps, 4, 4), written but for the last of each four, which stay as they are
+    """
+    for m in range(maps.shape[0]):
+        for row in range(3):
+            for column in range(3):
+                out[m, column, row] = maps[m, 3 * row + column]
+            out[m, 3, row] = maps[m, 9 + row]
+
+
+@njit(cache=True)
 def variances(points, means, half_range):
     """Return the variance of each axis once points are centred and divided by `half_range`.
 
@@ -44,6 +60,33 @@ def variances(points, means, half_range):
         x, y, z = (points[0, i] - mean_x) * scale, (points[1, i] - mean_y) * scale, (points[2, i] - mean_z) * scale
         sum_x, sum_y, sum_z = sum_x + x * x, sum_y + y * y, sum_z + z * z
     return sum_x / n, sum_y / n, sum_z / n
+
+
+@njit(cache=True, error_model="numpy")
+def camera(low, high, mean, quaternion):
+    """Return what takes points to the camera's frame: float64 (3, 4), a matrix and, in column 3, a translation.
+
+    The least and the greatest coordinate are taken to -1 and 1, then the centroid to the origin, then all is turned.
+
+    Parameters
+    ----------
+    low, high : float64; the least and the greatest coordinate of all axes
+    mean : three float64; the centroid
+    quaternion : four float64; (w, x, y, z) of length 1
+    """
+    x, y, z = mean
+    qw, qx, qy, qz = quaternion
+    rotation = (
+        (1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)),
+        (2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)),
+        (2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)),
+    )
+    scale = 2.0 / (high - low)
+    transform = np.empty((3, 4))
+    for row in range(3):
+        a, b, c = rotation[row][0] * scale, rotation[row][1] * scale, rotation[row][2] * scale
+        transform[row] = a, b, c, -(a * x + b * y + c * z)
+    return transform
 
 
 @njit(cache=True, error_model="numpy")

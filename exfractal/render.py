@@ -94,13 +94,18 @@ def _draw_rotation(params: Params, stream: Stream) -> Quaternion:
     """
     n = 8
     while True:
-        square = [(word + 0.5) * 2.0**-31 - 1.0 for word in stream.words(_VIEW, n).tolist()]
-        pairs = zip(square[::2], square[1::2], strict=True)
-        discs = [(x, y, x * x + y * y) for x, y in pairs if 0.0 < x * x + y * y < 1.0]
-        if len(discs) >= 2:
-            (x1, y1, s1), (x2, y2, s2) = discs[:2]
-            stretch = math.sqrt((1.0 - s1) / s2)
-            return x1, y1, x2 * stretch, y2 * stretch
+        discs: list[tuple[float, float, float]] = []
+        words = iter(stream.words(_VIEW, n).tolist())
+        for first, second in zip(words, words, strict=True):
+            x, y = (first + 0.5) * 2.0**-31 - 1.0, (second + 0.5) * 2.0**-31 - 1.0
+            square = x * x + y * y
+            if not 0.0 < square < 1.0:
+                continue
+            if discs:
+                ((x1, y1, square1),) = discs
+                stretch = math.sqrt((1.0 - square1) / square)
+                return x1, y1, x * stretch, y * stretch
+            discs.append((x, y, square))
         n *= 2
 
 
@@ -112,22 +117,13 @@ def _draw_ring_view(params: Params, stream: Stream) -> Quaternion:
     return cosine, 0.0, sine, 0.0
 
 
-def _rotation_matrix(quaternion: Quaternion) -> tuple[tuple[float, float, float], ...]:
-    qw, qx, qy, qz = quaternion
-    return (
-        (1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)),
-        (2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)),
-        (2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)),
-    )
-
-
 def weighted(system: System, coefficient: int, factor: float) -> System:
     """Return a system with one coefficient scaled in every map, -1 being none; the maps' probabilities stay."""
     if coefficient < 0:
         return system
     maps = system.maps.copy()
     maps[:, coefficient] *= factor
-    return system._replace(maps=maps)
+    return System(maps, system.thresholds)
 
 
 def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
@@ -136,10 +132,7 @@ def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
     Normalising takes the least and the greatest coordinate to -1 and 1; then the centroid is subtracted. Both are folded
     into the rotation.
     """
-    x, y, z = cloud.mean
-    scale = 2.0 / (cloud.high - cloud.low)
-    rows = ((a * scale, b * scale, c * scale) for a, b, c in _rotation_matrix(quaternion))
-    transform = np.array([(a, b, c, -(a * x + b * y + c * z)) for a, b, c in rows])
+    transform = kernels.camera(cloud.low, cloud.high, cloud.mean, quaternion)
     image = np.zeros((size_px, size_px), dtype=np.uint8)
     kernels.plot(cloud.points, transform, CAMERA_DISTANCE, FOCAL_LENGTH, image)
     return image

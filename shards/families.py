@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -87,6 +88,12 @@ def published_csv(name: str) -> PublishedCsv:
     return cast(PublishedCsv, found)
 
 
+@cache
+def known(name: str) -> Family:
+    """Return the family of a name that is one's."""
+    return cast(Family, importlib.import_module(name))
+
+
 def family(name: object) -> Family:
     """Return the family of a name; InputError lists them."""
-    return cast(Family, importlib.import_module(str(Choice(FAMILIES).check("family", name))))
+    return known(str(Choice(FAMILIES).check("family", name)))

@@ -16,7 +16,7 @@ import yaml
 
 from primitives.fields import Checked, Choice, InputError, Integer, Text, from_mapping, ruled
 from primitives.streams import TRAIN, VALIDATION
-from shards.families import FAMILIES, Family, Params, family
+from shards.families import FAMILIES, Family, Params, known
 
 FORMAT = 1
 """Raised whenever the same spec would give other pixels, labels or order; part of every spec's hash."""
@@ -111,7 +111,7 @@ class Spec(Checked):
     @property
     def rules(self) -> Family:
         """The family's contract."""
-        return family(self.family)
+        return known(self.family)
 
     @property
     def parameters(self) -> Any:

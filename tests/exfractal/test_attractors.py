@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exfractal.attractors import Games, System, in_lanes, thresholds
+from exfractal import kernels
+from exfractal.attractors import Games, System, thresholds
 from exfractal.categories import draw
 from exfractal.params import Params
 from exfractal.simd import _advance_all, play
@@ -76,7 +77,7 @@ def test_a_game_leaves_no_trace_in_the_next_one() -> None:
 def test_statistics_are_kept_instead_of_points_and_are_those_of_each_ones_points() -> None:
     drawn = draw(Params(), 0, range(271, 275))
     maps = np.zeros((4, 7, 4, 4))
-    in_lanes(drawn.maps, maps)
+    kernels.in_lanes(drawn.maps.reshape(-1, 12), maps.reshape(-1, 4, 4))
     choices = np.array(
         [np.random.default_rng(k).integers(0, n, 500) for k, n in enumerate(drawn.n_maps)], dtype=np.uint8
     )
@@ -92,7 +93,8 @@ def test_statistics_are_kept_instead_of_points_and_are_those_of_each_ones_points
 @pytest.mark.parametrize("keep", [True, False], ids=["points", "statistics"])
 def test_without_numbas_compiler_it_is_the_same(keep: bool) -> None:
     maps = np.zeros((4, 7, 4, 4))
-    in_lanes(draw(Params(), 0, range(271, 275)).maps, maps)
+    drawn = draw(Params(), 0, range(271, 275)).maps
+    kernels.in_lanes(drawn.reshape(-1, 12), maps.reshape(-1, 4, 4))
     choices = np.random.default_rng(0).integers(0, 2, (4, 300)).astype(np.uint8)
     states, by_hand = np.empty((4, 5, 4)), np.zeros((4, 5, 4))
     points, points_by_hand = (np.empty((4, 3, 300)), np.empty((4, 3, 300))) if keep else (None, None)

@@ -54,6 +54,28 @@ def test_the_variances_are_those_of_the_normalised_points() -> None:
     assert np.abs(found - normalised.var(axis=1)).max() < 1e-14
 
 
+def test_maps_stand_in_lanes_column_by_column() -> None:
+    maps, out = np.arange(1.0, 37.0).reshape(3, 12), np.full((4, 4, 4), -7.0)
+    kernels.in_lanes(maps, out)
+    for m in range(3):
+        assert out[m, :3, :3].T.tolist() == maps[m, :9].reshape(3, 3).tolist()
+        assert out[m, 3, :3].tolist() == maps[m, 9:].tolist()
+    assert (out[:3, :, 3] == -7.0).all()
+    assert (out[3] == -7.0).all()
+
+
+@pytest.mark.parametrize("quaternion", [(1.0, 0.0, 0.0, 0.0), (0.5, -0.5, 0.5, -0.5), (0.8, 0.36, -0.48, 0.0)])
+def test_the_camera_sees_points_normalised_centred_and_turned(quaternion: tuple[float, float, float, float]) -> None:
+    w, *axis = quaternion
+    points = np.random.default_rng(1).normal(size=(50, 3)) * [1.0, 2.0, 5.0] + [3.0, -1.0, 0.5]
+    transform = kernels.camera(points.min(), points.max(), tuple(points.mean(axis=0)), quaternion)
+    normalised = 2.0 * (points - points.min()) / (points.max() - points.min()) - 1.0
+    centred = normalised - normalised.mean(axis=0)
+    once = np.cross(axis, centred)
+    turned = centred + 2.0 * (w * once + np.cross(axis, once))
+    assert np.abs(points @ transform[:, :3].T + transform[:, 3] - turned).max() < 1e-14
+
+
 IDENTITY = np.eye(3, 4)
 SIZE = 64
 
