@@ -40,23 +40,41 @@ def philox4x32_each(key_0, key_1, counters_1, counter_2, counter_3, out):
         philox4x32(key_0, key_1, counters_1[row], counter_2, counter_3, out[row])
 
 
+_OUTSIDE, _ACROSS, _INSIDE = 0, 1, 2
+_START, _STEP, _SIDE_STEP, _RUN, _RISE = range(5)
+
+
 @njit(cache=True)
-def _draw_line_inside(x, y, x_end, y_end, grey, width, pixels):
-    """Draw a line whose ends lie inside the image, whose rows stand one after the other in `pixels`."""
-    run, rise = abs(x_end - x), abs(y_end - y)
-    step, side_step = (1 if x_end >= x else -1), (width if y_end >= y else -width)
-    if rise > run:
-        run, rise, step, side_step = rise, run, side_step, step
-    pixel, error = y * width + x, 2 * rise - run
-    last = pixel + run * step
+def _prepare_edges(x, y, width, height, edges, places):
+    """Say of each edge of a polygon where it lies, and how it is walked if it lies inside the image.
+
+    Parameters
+    ----------
+    x, y : int32 (vertices + 1,), px; the last vertex is the first again
+    edges : int32 (5, vertices), written; the number of the first pixel, the steps along the longer axis and to the side, by
+        which that number changes, and the lengths of both axes, px
+    places : uint8 (vertices,), written; _OUTSIDE, _ACROSS or _INSIDE
+    """
+    for v in range(places.shape[0]):
+        left, right, top, bottom = min(x[v], x[v + 1]), max(x[v], x[v + 1]), min(y[v], y[v + 1]), max(y[v], y[v + 1])
+        is_inside = (left >= 0) & (right < width) & (top >= 0) & (bottom < height)
+        is_met = (right >= 0) & (left < width) & (bottom >= 0) & (top < height)
+        places[v] = _INSIDE if is_inside else _ACROSS if is_met else _OUTSIDE
+        run, rise, is_steep = right - left, bottom - top, bottom - top > right - left
+        step, side_step = (1 if x[v + 1] >= x[v] else -1), (width if y[v + 1] >= y[v] else -width)
+        edges[_START, v] = y[v] * width + x[v]
+        edges[_STEP, v], edges[_SIDE_STEP, v] = (side_step if is_steep else step), (step if is_steep else side_step)
+        edges[_RUN, v], edges[_RISE, v] = (rise if is_steep else run), (run if is_steep else rise)
+
+
+@njit(cache=True)
+def _draw_line_inside(pixel, step, side_step, run, rise, grey, pixels):
+    """Draw a line that lies inside the image, whose rows stand one after the other in `pixels`: see `_prepare_edges`."""
+    pixel, error = np.int64(pixel), np.int64(2 * rise - run)
     pixels[np.uint64(pixel)] = grey
-    while pixel != last:
-        if error >= 0:
-            pixel += side_step
-            last += side_step
-            error -= 2 * run
-        pixel += step
-        error += 2 * rise
+    for _ in range(run):
+        pixel += step + side_step if error >= 0 else step
+        error += 2 * rise - 2 * run if error >= 0 else 2 * rise
         pixels[np.uint64(pixel)] = grey
 
 
@@ -94,17 +112,22 @@ def draw_polygons(vertices_px, greys, kept, image):
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
     image : uint8 (height, width), contiguous, written
     """
-    n_polygons, n_vertices, _ = vertices_px.shape
+    n_polygons, n, _ = vertices_px.shape
     height, width = image.shape
     pixels = image.reshape(-1)
+    x, y = np.empty(n + 1, dtype=np.int32), np.empty(n + 1, dtype=np.int32)
+    edges, places = np.empty((5, n), dtype=np.int32), np.empty(n, dtype=np.uint8)
     for p in range(n_polygons):
-        x_end, y_end = np.int64(vertices_px[p, 0, 0]), np.int64(vertices_px[p, 0, 1])
-        for v in range(n_vertices - 1, -1, -1):
-            x, y = np.int64(vertices_px[p, v, 0]), np.int64(vertices_px[p, v, 1])
-            if kept[p, v]:
-                left, right, top, bottom = min(x, x_end), max(x, x_end), min(y, y_end), max(y, y_end)
-                if left >= 0 and right < width and top >= 0 and bottom < height:
-                    _draw_line_inside(x, y, x_end, y_end, greys[p], width, pixels)
-                elif right >= 0 and left < width and bottom >= 0 and top < height:
-                    _draw_line_across(x, y, x_end, y_end, greys[p], image)
-            x_end, y_end = x, y
+        for v in range(n):
+            x[v], y[v] = vertices_px[p, v, 0], vertices_px[p, v, 1]
+        x[n], y[n] = x[0], y[0]
+        _prepare_edges(x, y, width, height, edges, places)
+        for v in range(n):
+            if not kept[p, v] or places[v] == _OUTSIDE:
+                continue
+            if places[v] == _INSIDE:
+                pixel, step, side_step, run, rise = edges[0, v], edges[1, v], edges[2, v], edges[3, v], edges[4, v]
+                _draw_line_inside(pixel, step, side_step, run, rise, greys[p], pixels)
+            else:
+                ends = np.int64(x[v]), np.int64(y[v]), np.int64(x[v + 1]), np.int64(y[v + 1])
+                _draw_line_across(ends[0], ends[1], ends[2], ends[3], greys[p], image)

@@ -26,15 +26,16 @@ GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
 
 
 @njit(cache=True)
-def perlin(u, gradients):
-    """Return 1-D Perlin noise at u (float64, 0 .. 2**31): one octave of improved gradient noise, times 0.4.
+def perlin(x, left, right):
+    """Return 1-D Perlin noise between two lattice points: one octave of improved gradient noise, times 0.4.
 
-    The published period, 1024, is a multiple of the table's 256, so that the table's own period is all there is.
+    Parameters
+    ----------
+    x : float64, 0..1; how far from the left one
+    left, right : float64; their slopes
     """
-    cell = np.int32(u)
-    x = u - cell
-    left, right = gradients[cell & 255] * x, gradients[(cell + 1) & 255] * (x - 1.0)
-    return 0.4 * (left + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (right - left))
+    low, high = left * x, right * (x - 1.0)
+    return 0.4 * (low + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (high - low))
 
 
 @njit(cache=True)
@@ -52,16 +53,25 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     scale : float64; image px per px of a 512 px canvas
     vertices_px : int32 (contours, vertices, 2), written; the vertices' coordinates without their fractions, as PIL, which the
         published code draws with, takes them: truncated, not floored
+
+    The axes of all vertices stand in one row, and looking slopes up has a loop of its own, so that the others vectorise. The
+    published period of the noise, 1024, is a multiple of the table's, 256, which is all there is.
     """
-    n_contours, n_vertices, _ = words.shape
-    position = np.empty((n_vertices, 2))
-    for v in range(n_vertices):
-        for axis in range(2):
-            position[v, axis] = start[axis] * directions[v, axis]
+    n_contours, n = words.shape[0], 2 * words.shape[1]
+    position, centre, x, left, right = np.empty((5, n))
+    cells = np.empty(n, dtype=np.uint16)
+    direction = directions.reshape(-1)
+    for k in range(n):
+        position[k], centre[k] = start[k % 2] * direction[k], centre_px[k % 2]
     for contour in range(n_contours):
-        for v in range(n_vertices):
-            for axis in range(2):
-                u = (words[contour, v, axis] + 0.5) * (10_000.0 * 2.0**-32)
-                noise = 2.0 * perlin_px * perlin(u, gradients) - perlin_px
-                position[v, axis] -= directions[v, axis] * (noise - gap_px)
-                vertices_px[contour, v, axis] = np.int32((position[v, axis] + centre_px[axis]) * scale)
+        drawn, grown_px = words[contour].reshape(-1), vertices_px[contour].reshape(-1)
+        for k in range(n):
+            u = (drawn[k] + 0.5) * (10_000.0 * 2.0**-32)
+            cell = np.int32(u)
+            x[k], cells[k] = u - cell, cell & 255
+        for k in range(n):
+            left[k], right[k] = gradients[cells[k]], gradients[(cells[k] + 1) & 255]
+        for k in range(n):
+            noise = 2.0 * perlin_px * perlin(x[k], left[k], right[k]) - perlin_px
+            position[k] -= direction[k] * (noise - gap_px)
+            grown_px[k] = np.int32((position[k] + centre[k]) * scale)
