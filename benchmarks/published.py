@@ -68,7 +68,7 @@ def read_system(path: Path) -> System:
 
 
 class _Trace:
-    """Where a game has been: a list for each axis."""
+    """Where a game has been: a list for each axis, looked up at every point, as theirs are."""
 
     def __init__(self) -> None:
         self.xs: list[float] = []

@@ -80,8 +80,9 @@ def _draw_line_inside(pixel, step, side_step, run, rise, grey, pixels):
 
 @njit(cache=True)
 def _draw_line_across(x, y, x_end, y_end, grey, image):
-    """Draw those pixels of a line that lie inside the image."""
+    """Draw those pixels of a line that lie inside the image; its ends may lie as far outside as int32 goes."""
     height, width = image.shape
+    x, y, x_end, y_end = np.int64(x), np.int64(y), np.int64(x_end), np.int64(y_end)
     step_x, step_y = (1 if x_end >= x else -1), (1 if y_end >= y else -1)
     run_x, run_y = abs(x_end - x), abs(y_end - y)
     steps = max(run_x, run_y)
@@ -126,8 +127,7 @@ def draw_polygons(vertices_px, greys, kept, image):
             if not kept[p, v] or places[v] == _OUTSIDE:
                 continue
             if places[v] == _INSIDE:
-                pixel, step, side_step, run, rise = edges[0, v], edges[1, v], edges[2, v], edges[3, v], edges[4, v]
-                _draw_line_inside(pixel, step, side_step, run, rise, greys[p], pixels)
+                start, step, side_step = edges[_START, v], edges[_STEP, v], edges[_SIDE_STEP, v]
+                _draw_line_inside(start, step, side_step, edges[_RUN, v], edges[_RISE, v], greys[p], pixels)
             else:
-                ends = np.int64(x[v]), np.int64(y[v]), np.int64(x[v + 1]), np.int64(y[v + 1])
-                _draw_line_across(ends[0], ends[1], ends[2], ends[3], greys[p], image)
+                _draw_line_across(x[v], y[v], x[v + 1], y[v + 1], greys[p], image)

@@ -90,7 +90,7 @@ def published_csv(name: str) -> PublishedCsv:
 
 @cache
 def known(name: str) -> Family:
-    """Return the family of a name that is one's."""
+    """Return the family of a name that has been checked: every image asks for it."""
     return cast(Family, importlib.import_module(name))
 
 

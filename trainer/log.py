@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 
 class Log:
@@ -31,7 +30,7 @@ class Log:
         except ImportError:
             print("no TensorBoard log: `pip install tensorboard` adds it", file=sys.stderr)
 
-    def write(self, kind: str, update: int, **values: Any) -> None:
+    def write(self, kind: str, update: int, values: dict[str, float]) -> None:
         """Add a record, {"kind": "train" or "validation", "update": ..., ...}."""
         if not self.is_first:
             return
@@ -105,7 +104,7 @@ class Progress:
         now = time.perf_counter()
         rate, share = self.seen / (now - self.since), self.waited_s / (now - self.since)
         left_s = (now - self.began) / (update - self.first) * (self.n_epochs * self.updates_per_epoch - update)
-        self.log.write("train", update, loss=loss, lr=lr, images_per_s=rate, data_wait=share)
+        self.log.write("train", update, {"loss": loss, "lr": lr, "images_per_s": rate, "data_wait": share})
         self.log.say(
             f"epoch {update / self.updates_per_epoch:.2f}/{self.n_epochs}  loss {loss:.3f}  lr {lr:.2e}  {rate:,.0f} img/s"
             f"  waiting for data {share:.0%}  {duration(left_s)} left"
@@ -114,7 +113,7 @@ class Progress:
 
     def tell_validation(self, update: int, found: dict[str, float]) -> None:
         """Log and show what a validation found."""
-        self.log.write("validation", update, **found)
+        self.log.write("validation", update, found)
         self.log.say(
             f"epoch {update // self.updates_per_epoch}/{self.n_epochs}: validation top-1 {found['top1']:.2f} %,"
             f" top-5 {found['top5']:.2f} %, loss {found['loss']:.3f}",
