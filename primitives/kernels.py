@@ -41,18 +41,18 @@ def philox4x32_each(key_0, key_1, counters_1, counter_2, counter_3, out):
 
 
 _OUTSIDE, _ACROSS, _INSIDE = 0, 1, 2
-_START, _STEP, _SIDE_STEP, _RUN, _RISE = range(5)
+_STEP, _SIDE_STEP, _RUN, _RISE = range(4)
 
 
 @njit(cache=True)
 def _prepare_edges(x, y, width, height, edges, places):
-    """Say of each edge of a polygon where it lies, and how it is walked if it lies inside the image.
+    """Say of each edge of a polygon where it lies, and how it is walked.
 
     Parameters
     ----------
     x, y : int32 (vertices + 1,), px; the last vertex is the first again
-    edges : int32 (5, vertices), written; the number of the first pixel, the steps along the longer axis and to the side, by
-        which that number changes, and the lengths of both axes, px
+    edges : int32 (4, vertices), written; the steps along the longer axis and to the side, by which a pixel's number changes,
+        and the lengths of both axes, px
     places : uint8 (vertices,), written; _OUTSIDE, _ACROSS or _INSIDE
     """
     for v in range(places.shape[0]):
@@ -62,42 +62,58 @@ def _prepare_edges(x, y, width, height, edges, places):
         places[v] = _INSIDE if is_inside else _ACROSS if is_met else _OUTSIDE
         run, rise, is_steep = right - left, bottom - top, bottom - top > right - left
         step, side_step = (1 if x[v + 1] >= x[v] else -1), (width if y[v + 1] >= y[v] else -width)
-        edges[_START, v] = y[v] * width + x[v]
         edges[_STEP, v], edges[_SIDE_STEP, v] = (side_step if is_steep else step), (step if is_steep else side_step)
         edges[_RUN, v], edges[_RISE, v] = (rise if is_steep else run), (run if is_steep else rise)
 
 
 @njit(cache=True)
-def _draw_line_inside(pixel, step, side_step, run, rise, grey, pixels):
-    """Draw a line that lies inside the image, whose rows stand one after the other in `pixels`: see `_prepare_edges`."""
-    pixel, error = np.int64(pixel), np.int64(2 * rise - run)
-    pixels[np.uint64(pixel)] = grey
-    for _ in range(run):
-        pixel += step + side_step if error >= 0 else step
-        error += 2 * rise - 2 * run if error >= 0 else 2 * rise
-        pixels[np.uint64(pixel)] = grey
+def _within(start, end, n):
+    """Return the first and the last step on the way from one number to another that is in 0..n-1."""
+    first, last = (-start, n - 1 - start) if end >= start else (start - n + 1, start)
+    return max(first, 0), min(last, abs(end - start))
 
 
 @njit(cache=True)
-def _draw_line_across(x, y, x_end, y_end, grey, image):
-    """Draw those pixels of a line that lie inside the image; its ends may lie as far outside as int32 goes."""
-    height, width = image.shape
+def _clip(x, y, x_end, y_end, width, height):
+    """Return the first and the last step of a line that is inside the image; the first is greater if there is none.
+
+    A line has made (2 rise k + run) // 2 run steps to the side by its step k.
+    """
     x, y, x_end, y_end = np.int64(x), np.int64(y), np.int64(x_end), np.int64(y_end)
-    step_x, step_y = (1 if x_end >= x else -1), (1 if y_end >= y else -1)
-    run_x, run_y = abs(x_end - x), abs(y_end - y)
-    steps = max(run_x, run_y)
-    error_x, error_y = 2 * run_x - steps, 2 * run_y - steps
-    for _ in range(steps + 1):
-        if 0 <= x < width and 0 <= y < height:
-            image[y, x] = grey
-        if error_x >= 0:
-            x += step_x
-            error_x -= 2 * steps
-        if error_y >= 0:
-            y += step_y
-            error_y -= 2 * steps
-        error_x += 2 * run_x
-        error_y += 2 * run_y
+    if abs(y_end - y) > abs(x_end - x):
+        x, y, x_end, y_end, width, height = y, x, y_end, x_end, height, width
+    first, last = _within(x, x_end, width)
+    low, high = _within(y, y_end, height)
+    run, rise = abs(x_end - x), abs(y_end - y)
+    if low > 0:
+        first = max(first, (run * (2 * low - 1) + 2 * rise - 1) // (2 * rise))
+    if high < rise:
+        last = min(last, (run * (2 * high + 1) - 1) // (2 * rise))
+    return first, last
+
+
+@njit(cache=True)
+def _draw_line(start, step, side_step, run, rise, first, last, grey, pixels):
+    """Draw the steps `first` to `last` of a line that starts at a pixel: see `_prepare_edges`.
+
+    It is walked from both ends, for each step must wait for the last one. `along` counts in pixels' numbers, not in steps,
+    lest the compiler unroll the loop, which does not pay: lines are short, and no processor can foretell how long.
+    """
+    run, rise = np.int64(run), np.int64(rise)
+    side, rest = (0, run) if first == 0 else divmod(2 * rise * first + run, 2 * run)
+    side_back, rest_back = (rise, run) if last == run else divmod(2 * rise * last + run, 2 * run)
+    pixel, pixel_back = start + first * step + side * side_step, start + last * step + side_back * side_step
+    pixels[np.uint64(pixel)] = pixels[np.uint64(pixel_back)] = grey
+    rest += 2 * rise - 2 * run
+    rest_back -= 2 * rise
+    along, stride = 0, 2 * abs(step)
+    while along + stride <= (last - first) * abs(step):
+        pixel += step + side_step if rest >= 0 else step
+        rest += 2 * rise - 2 * run if rest >= 0 else 2 * rise
+        pixel_back -= step + side_step if rest_back < 0 else step
+        rest_back -= 2 * rise - 2 * run if rest_back < 0 else 2 * rise
+        pixels[np.uint64(pixel)] = pixels[np.uint64(pixel_back)] = grey
+        along += stride
 
 
 @njit(cache=True)
@@ -108,7 +124,7 @@ def draw_polygons(vertices_px, greys, kept, image):
 
     Parameters
     ----------
-    vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y); may lie outside the image
+    vertices_px : int32 (polygons, vertices, 2), -2**29..2**29 px; axis 2 is (x, y); may lie outside the image
     greys : uint8 (polygons,)
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
     image : uint8 (height, width), contiguous, written
@@ -117,7 +133,7 @@ def draw_polygons(vertices_px, greys, kept, image):
     height, width = image.shape
     pixels = image.reshape(-1)
     x, y = np.empty(n + 1, dtype=np.int32), np.empty(n + 1, dtype=np.int32)
-    edges, places = np.empty((5, n), dtype=np.int32), np.empty(n, dtype=np.uint8)
+    edges, places = np.empty((4, n), dtype=np.int32), np.empty(n, dtype=np.uint8)
     for p in range(n_polygons):
         for v in range(n):
             x[v], y[v] = vertices_px[p, v, 0], vertices_px[p, v, 1]
@@ -126,8 +142,11 @@ def draw_polygons(vertices_px, greys, kept, image):
         for v in range(n):
             if not kept[p, v] or places[v] == _OUTSIDE:
                 continue
+            step, side_step, run, rise = edges[_STEP, v], edges[_SIDE_STEP, v], edges[_RUN, v], edges[_RISE, v]
+            start = np.int64(y[v]) * width + x[v]
             if places[v] == _INSIDE:
-                start, step, side_step = edges[_START, v], edges[_STEP, v], edges[_SIDE_STEP, v]
-                _draw_line_inside(start, step, side_step, edges[_RUN, v], edges[_RISE, v], greys[p], pixels)
+                _draw_line(start, step, side_step, run, rise, 0, run, greys[p], pixels)
             else:
-                _draw_line_across(x[v], y[v], x[v + 1], y[v + 1], greys[p], image)
+                first, last = _clip(x[v], y[v], x[v + 1], y[v + 1], width, height)
+                if first <= last:
+                    _draw_line(start, step, side_step, run, rise, first, last, greys[p], pixels)

@@ -157,6 +157,7 @@ def bake_shards(directory: Directory, shards: list[Shard], workers: int | None, 
     n_workers, n_images = min(count_workers(workers), max(1, len(shards))), sum(shard.samples for shard in shards)
     directory.sweep()
     directory.spec.rules.warm()
+    encode(np.zeros((1, 1), dtype=np.uint8), 8)  # compiles what packs images, too, before workers start
     try:
         with Progress(of, "images", directory.spec.name, show, found=of - n_images) as progress:
             tasks = ((directory, shard) for shard in shards)

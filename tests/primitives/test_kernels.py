@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -23,11 +23,12 @@ Polygons = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.bo
 
 @st.composite
 def segments(draw: st.DrawFn) -> Segment:
-    """Return x, y, x_end, y_end of a general, horizontal, vertical or diagonal line or of a single point."""
+    """Return x, y, x_end, y_end of a line: any, level, upright, diagonal, often midway between two pixels, or a point."""
     x, y = draw(INSIDE | NEAR | FAR)
     x_end, y_end = draw(INSIDE | NEAR | FAR)
     n = draw(st.integers(-60, 60))
     ends = [(x_end, y_end), (x_end, y_end), (x, y_end), (x_end, y), (x + n, y + n), (x + n, y - n), (x, y)]
+    ends += [(x + 2 * n, y + n), (x + 2 * n, y - n), (x + n, y + 2 * n)]
     return (x, y, *draw(st.sampled_from(ends)))
 
 
@@ -53,9 +54,13 @@ def draw_line(segment: Segment, grey: int, image: npt.NDArray[np.uint8]) -> None
 
 
 def drawn(segment: Segment, grey: int = 9) -> npt.NDArray[np.uint8]:
-    """Return a black image with one line."""
-    image = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-    draw_line(segment, grey, image)
+    """Return a black image with one line, which leaves the memory around the image alone."""
+    memory = np.zeros((3 * HEIGHT, WIDTH), dtype=np.uint8)
+    place = memory[HEIGHT : 2 * HEIGHT]
+    draw_line(segment, grey, place)
+    image = place.copy()
+    place[:] = 0
+    assert not memory.any()
     return image
 
 
@@ -65,6 +70,27 @@ def test_a_line_is_the_part_inside_the_image_of_the_unclipped_one(segment: Segme
     expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     paint(line_pixels(*segment), grey, expected)
     assert np.array_equal(drawn(segment, grey), expected)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.tuples(*[st.integers(-(2**29), 2**29)] * 2), st.tuples(*[st.integers(-(2**29), 2**29)] * 2), st.data())
+def test_a_line_from_very_far_is_exact(start: tuple[int, int], end: tuple[int, int], data: st.DataObject) -> None:
+    """Lines through a point of the image, whose pixel on each of its columns, or rows, is found by Python's whole numbers."""
+    through = data.draw(INSIDE)
+    start = data.draw(st.sampled_from([start, (2 * through[0] - end[0], 2 * through[1] - end[1])]))
+    assume(all(abs(each) <= 2**29 for each in start))
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    run, rise = abs(end[0] - start[0]), abs(end[1] - start[1])
+    across = 0 if run >= rise else 1
+    run, rise = max(run, rise), min(run, rise)
+    signs = [1 if end[axis] >= start[axis] else -1 for axis in (0, 1)]
+    for place in range((WIDTH, HEIGHT)[across]):
+        step = (place - start[across]) * signs[across]
+        side = start[1 - across] + signs[1 - across] * ((2 * rise * step + run) // (2 * run) if run else 0)
+        x, y = (place, side) if across == 0 else (side, place)
+        if 0 <= step <= run and 0 <= x < WIDTH and 0 <= y < HEIGHT:
+            expected[y, x] = 9
+    assert np.array_equal(drawn((*start, *end)), expected)
 
 
 @settings(deadline=None, max_examples=500)
@@ -97,23 +123,6 @@ def test_a_line_holds_both_its_ends_and_one_pixel_per_step(start: tuple[int, int
     image = drawn((*start, *end))
     assert image[start[1], start[0]] == image[end[1], end[0]] == 9
     assert np.count_nonzero(image) == max(abs(start[0] - end[0]), abs(start[1] - end[1])) + 1
-
-
-def test_a_line_leaves_what_lies_around_the_image_alone() -> None:
-    memory = np.zeros((3 * HEIGHT, WIDTH), dtype=np.uint8)
-    image = memory[HEIGHT : 2 * HEIGHT]
-    for segment in (
-        (-5, -5, 40, 40),
-        (-9, 8, 40, 8),
-        (11, -9, 11, 40),
-        (40, -3, -9, 20),
-        (0, 0, 22, 16),
-        (22, 16, 0, 1),
-    ):
-        draw_line(segment, 9, image)
-    assert image.any()
-    image[:] = 0
-    assert not memory.any()
 
 
 @settings(deadline=None, max_examples=300)

@@ -88,6 +88,12 @@ def test_the_file_is_three_chunks_around_one_whole_zlib_stream_of_unfiltered_row
     assert rows == b"".join(b"\0" + row.tobytes() for row in packed)
 
 
+def test_the_checksum_holds_the_widest_white_rows() -> None:
+    white = np.full((3, 4096), 255, dtype=np.uint8)
+    (_, (_, data), _) = chunks(encode(white, 8))
+    assert zlib.decompress(data) == 3 * (b"\0" + 4096 * b"\xff")
+
+
 @settings(deadline=None, max_examples=100)
 @given(image=images(), bit_depth=st.sampled_from(DEPTHS), data=st.data())
 def test_any_change_of_a_file_is_seen(image: Image, bit_depth: int, data: st.DataObject) -> None:
