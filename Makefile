@@ -83,7 +83,12 @@ style: .venv/test
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .venv/test
+.venv/bench: .venv/test
+	@echo 'installing what the published procedure needs into .venv (a C compiler is needed)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
+
+bench: .venv/bench
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/curves.py
 	@$(BIN)/python benchmarks/footprint.py
@@ -91,7 +96,7 @@ bench: .venv/test
 bench-train: .venv-train/done
 	@.venv-train/bin/python benchmarks/train.py
 
-bench-check: .venv/test
+bench-check: .venv/bench
 	@$(BIN)/python benchmarks/bench.py --check
 
 # with numba's compiler off, for coverage does not see into compiled code, the tests that call the kernels; with it on, all but

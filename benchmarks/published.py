@@ -4,8 +4,9 @@ It draws what our own families draw, one image or one candidate at a time, by th
 over the points, with NumPy's random numbers, the cumulative probabilities tried in turn, and each coefficient looked up by
 its map and its name; NumPy's minimum and maximum, Python's `sum` for the centroid, lists and an array again; the category's
 CSV file read for each image, a point cloud written to the disk and read, both of its arrays handed over as ctypes arrays of
-single floats; a Python loop over contours and vertices, with one PIL line for each edge; PIL's RGB image and default PNG;
-tarfile. None of their code is in here.
+single floats; for contours, a script (`published_contours.py`) with a loop over contours and vertices, a C extension's noise
+for each axis of each vertex, one PIL line for each edge, and all images of a category kept in memory; PIL's RGB image and
+default PNG; tarfile. None of their code is in here.
 
 Where the two differ, this is the faster one, so that the ratios are on the low side:
 
@@ -13,14 +14,11 @@ Where the two differ, this is the faster one, so that the ratios are on the low 
   NumPy projects the points and sets the pixels.
 - They write the cloud as a .ply file with one library and read it with another. Here it is NumPy's own plain file.
 - They play on when a system has overflowed; here the game stops.
-- They call a C extension for the noise of one vertex. Python alone would be slower, so here one NumPy expression gives the
-  noise of a contour, at the cost of theirs or less. They compute the sines again for each contour; here they are a table.
 - They write a PNG to the disk, to be packed later. Here it goes straight into a tar, which is neither flushed nor hashed.
 
 A tuned Python loop over the points is faster still: this is what was published, not the best that Python can do.
 
-Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code;
-Perlin, "Improving noise", SIGGRAPH 2002.
+Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code.
 """
 
 from __future__ import annotations
@@ -35,11 +33,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from exfractal import Drawn as Fractal
 from rcdb import Drawn as Contours
-from rcdb.kernels import PERMUTATION
 
 Floats = npt.NDArray[np.float64]
 System = tuple[list[dict[str, float]], list[float]]
@@ -53,7 +50,7 @@ _VARIANCE_THRESHOLD = 0.05
 _CAMERA_DISTANCE = 4.0
 _FOCAL_LENGTH = 1.0 / math.tan(math.radians(45.0) / 2.0)
 
-_GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
+_CONTOURS = compile(Path(__file__).with_name("published_contours.py").read_text(), "published_contours.py", "exec")
 
 
 def system_of(maps: list[list[float]], probability: list[float]) -> System:
@@ -87,15 +84,14 @@ def play(system: System, rng: np.random.Generator) -> Floats | None:
         for i in range(start, start + _CHECK_EVERY):
             for k in range(len(cumulative)):
                 if randoms[i] <= cumulative[k]:
-                    x, y, z = (
-                        maps[k]["a"] * x + maps[k]["b"] * y + maps[k]["c"] * z + maps[k]["j"],
-                        maps[k]["d"] * x + maps[k]["e"] * y + maps[k]["f"] * z + maps[k]["k"],
-                        maps[k]["g"] * x + maps[k]["h"] * y + maps[k]["i"] * z + maps[k]["l"],
-                    )
+                    next_x = maps[k]["a"] * x + maps[k]["b"] * y + maps[k]["c"] * z + maps[k]["j"]
+                    next_y = maps[k]["d"] * x + maps[k]["e"] * y + maps[k]["f"] * z + maps[k]["k"]
+                    next_z = maps[k]["g"] * x + maps[k]["h"] * y + maps[k]["i"] * z + maps[k]["l"]
                     break
-            trace.xs.append(x)
-            trace.ys.append(y)
-            trace.zs.append(z)
+            trace.xs.append(next_x)
+            trace.ys.append(next_y)
+            trace.zs.append(next_z)
+            x, y, z = next_x, next_y, next_z
         if not math.isfinite(x + y + z):
             return None
     return np.array((trace.xs, trace.ys, trace.zs))
@@ -179,36 +175,13 @@ def is_category(system: System, rng: np.random.Generator) -> bool:
         return bool((normalise(points).var(axis=1) > _VARIANCE_THRESHOLD).all())
 
 
-def noise(u: Floats) -> Floats:
-    """Return 1-D Perlin noise at `u`, both float64 (n,): one octave; the period, 1024, is one of the table's, 256."""
-    cell = np.floor(u).astype(np.int64)
-    x = u - cell
-    left, right = _GRADIENTS[cell & 255] * x, _GRADIENTS[(cell + 1) & 255] * (x - 1.0)
-    smooth: Floats = 0.4 * (left + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (right - left))
-    return smooth
+def contours_image(contours: Contours, size_px: int, rng: random.Random, images: list[Image.Image]) -> Image.Image:
+    """Return one image of RCDB, RGB: closed polygons around one centre on white, each grown from the last.
 
-
-def contours_image(contours: Contours, size_px: int, rng: random.Random) -> Image.Image:
-    """Return one image of RCDB, RGB: closed polygons around one centre on white, each grown from the last."""
-    n, perlin, gap = contours.vertices, contours.perlin, contours.gap
-    centre_x, centre_y = contours.centre_x, contours.centre_y
-    cosines = [math.cos(2.0 * math.pi * v / n) for v in range(n)]
-    sines = [math.sin(2.0 * math.pi * v / n) for v in range(n)]
-    xs = [contours.radius * contours.aspect_x * cosine for cosine in cosines]
-    ys = [contours.radius * contours.aspect_y * sine for sine in sines]
-    image = Image.new("RGB", (size_px, size_px), (255, 255, 255))
-    line = ImageDraw.Draw(image).line
-    for _ in range(contours.contours):
-        grey = min(rng.randint(0, 256), 255)
-        noises = noise(np.array([rng.uniform(0.0, 10_000.0) for _ in range(2 * n)])).tolist()
-        for v in range(n):
-            xs[v] -= cosines[v] * (2.0 * perlin * noises[v] - perlin - gap)
-            ys[v] -= sines[v] * (2.0 * perlin * noises[n + v] - perlin - gap)
-        for v in range(n):
-            w = v + 1 if v + 1 < n else 0
-            edge = (xs[v] + centre_x, ys[v] + centre_y, xs[w] + centre_x, ys[w] + centre_y)
-            line(edge, fill=(grey, grey, grey), width=1)
-    return image
+    images : those made before; they stay in memory, as theirs do until their category is done, and this one is added.
+    """
+    exec(_CONTOURS, {"given": (contours, size_px, rng, images)})
+    return images[-1]
 
 
 def add(tar: tarfile.TarFile, key: str, image: Image.Image, category: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import published
 import pyarrow.parquet as pq
+from measures import clock
 from PIL import Image
 
 from shards.bake import bake_shard, prepare
@@ -69,9 +70,9 @@ def prepare_ours(family: str, n_categories: int, n_instances: int, folder: Path)
     return Ours(directory, shard, rows, read_categories(directory).to_pylist())
 
 
-def _fractal_maker(ours: Ours) -> Maker:
+def _fractal_maker(ours: Ours, seed: int) -> Maker:
     size_px, drawn = ours.directory.spec.size_px, ours.directory.spec.rules.Drawn
-    folder, rng = ours.directory.path, np.random.default_rng(0)
+    folder, rng = ours.directory.path, np.random.default_rng(seed)
     for k, row in enumerate(ours.categories):
         lines = (",".join(map(repr, (*maps, p))) for maps, p in zip(row["maps"], row["probability"], strict=True))
         (folder / f"{k:06}.csv").write_text("\n".join(lines))
@@ -84,26 +85,31 @@ def _fractal_maker(ours: Ours) -> Maker:
     return make
 
 
-def _contours_maker(ours: Ours) -> Maker:
+def _contours_maker(ours: Ours, seed: int) -> Maker:
     size_px, drawn = ours.directory.spec.size_px, ours.directory.spec.rules.Drawn
-    rng = random.Random(0)
+    rng, images = random.Random(seed), list[Image.Image]()
 
     def make(row: Row) -> Image.Image | None:
-        return published.contours_image(drawn(*(row[name] for name in drawn._fields)), size_px, rng)
+        return published.contours_image(drawn(*(row[name] for name in drawn._fields)), size_px, rng, images)
 
     return make
 
 
-def published_maker(ours: Ours) -> Maker:
-    """Return the published procedure for our images: their categories and what was drawn for each, other random numbers."""
-    maker = {"exfractal": _fractal_maker, "rcdb": _contours_maker}[ours.directory.spec.family]
-    return maker(ours)
-
-
-def bake_published(path: Path, rows: Sequence[Row], make: Maker) -> None:
+def _bake_published(path: Path, rows: Sequence[Row], make: Maker) -> None:
     """Make a tar of the rows' images by the published procedure, which skips those that diverge."""
     with tarfile.open(path, "w") as tar:
         for row in rows:
             image = make(row)
             if image is not None:
                 published.add(tar, row["key"], image, row["category"])
+
+
+def clock_published(ours: Ours, number: int, path: Path) -> float:
+    """Make a tar of one image of each of our categories by the published procedure; return the seconds of CPU time.
+
+    What was drawn for each image is ours; the random numbers are others.
+    """
+    rows = ours.instance(number)
+    make = {"exfractal": _fractal_maker, "rcdb": _contours_maker}[ours.directory.spec.family](ours, number)
+    make(rows[0])
+    return clock(_bake_published, path, rows, make)
