@@ -70,7 +70,7 @@ test-train: .venv-train/done
 train-smoke: .venv-train/done
 	@$(BIN)/fdsl bake quickstart-$(FAMILY) -o data/quickstart-$(FAMILY) $(workers)
 	@rm -rf runs/smoke-$(FAMILY)
-	@OMP_NUM_THREADS=1 .venv-train/bin/torchrun --standalone --nproc-per-node $(PROCESSES) trainer/pretrain.py --data data/quickstart-$(FAMILY) --config trainer/recipes/smoke.yaml --batch $$((100 / $(PROCESSES))) --seed $(SEED) --workers 1 --out runs/smoke-$(FAMILY)
+	@OMP_NUM_THREADS=1 .venv-train/bin/python trainer/start.py --standalone --nproc-per-node $(PROCESSES) trainer/pretrain.py --data data/quickstart-$(FAMILY) --config trainer/recipes/smoke.yaml --batch $$((100 / $(PROCESSES))) --seed $(SEED) --workers 1 --out runs/smoke-$(FAMILY)
 	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
 
 lint: .venv/test

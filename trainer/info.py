@@ -22,7 +22,7 @@ class DataError(ValueError):
 class Split:
     """A split of a dataset: its tars, how many samples each holds, how many classes there are, and what tells it from others.
 
-    place : the directory or URL that holds the tars. sizes : the tars' bytes, where that is told.
+    place : the directory or URL that holds the tars. sizes, md5s : of the tars' bytes, where that is told.
     """
 
     place: str
@@ -32,6 +32,7 @@ class Split:
     n_classes: int
     spec_hash: str
     sizes: tuple[int | None, ...] = ()
+    md5s: tuple[str | None, ...] = ()
 
     @property
     def is_remote(self) -> bool:
@@ -145,5 +146,6 @@ def read_split(place: str | Path, name: str, n_classes: int | None = None) -> Sp
     if n_classes and n_classes != classes:
         raise DataError(f"`--classes` (={n_classes}): `{path}` says {classes}")
     spec_hash = info.get("spec_hash") or hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()
-    bytes_of = {each.get("url"): each.get("filesize") for each in info.get("shardlist", ())}
-    return Split(place, name, tars, lengths, classes, str(spec_hash), tuple(bytes_of.get(tar) for tar in tars))
+    told = {each.get("url"): each for each in info.get("shardlist", ())}
+    sizes, md5s = (tuple(told.get(tar, {}).get(what) for tar in tars) for what in ("filesize", "md5sum"))
+    return Split(place, name, tars, lengths, classes, str(spec_hash), sizes, md5s)

@@ -50,7 +50,7 @@ class Place:
 
 
 def join(device: str) -> Place:
-    """Join the other processes that torchrun started, if any: NCCL on GPUs, gloo on CPUs."""
+    """Join the other processes that were started, if any: NCCL on GPUs, gloo on CPUs."""
     if device == "cuda" and not torch.cuda.is_available():
         raise DataError(
             "`--device` (=cuda): no GPU, or a torch without CUDA; give --device cpu, or install torch with CUDA"
@@ -76,7 +76,7 @@ def join(device: str) -> Place:
     except dist.DistError as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise DataError(
-            f"the processes cannot meet at {where}: {error}; give torchrun --standalone, or another --rdzv-endpoint"
+            f"the processes cannot meet at {where}: {error}; give --standalone, or another --master-port"
         ) from None
 
 
@@ -114,7 +114,7 @@ def end(status: int) -> NoReturn:
 
 
 def give_way() -> None:
-    """Let the first process say what is wrong, and torchrun end this one before it says the same."""
+    """Let the first process say what is wrong, and the starter end this one before it says the same."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if int(os.environ.get("RANK", 0)) > 0:
         time.sleep(_PATIENCE_S)

@@ -1,16 +1,17 @@
 """Pre-train any timm model on WebDataset shards, on one CPU or on many GPUs.
 
     # 47 % top-1 in a minute on 2 CPU cores, where chance is 1 %, after `make dataset`
-    torchrun --standalone --nproc-per-node 2 trainer/pretrain.py --data data/quickstart-rcdb \\
+    python trainer/start.py --standalone --nproc-per-node 2 trainer/pretrain.py --data data/quickstart-rcdb \\
         --config trainer/recipes/smoke.yaml --out runs/smoke
     # ViT-Tiny, as published for the 1k sets: a loss of 7.0 at first, chance being ln 1,000 = 6.9
-    torchrun --standalone --nproc-per-node 8 trainer/pretrain.py --data data/ex1k --out runs/ex1k
+    python trainer/start.py --standalone --nproc-per-node 8 trainer/pretrain.py --data data/ex1k --out runs/ex1k
     # ViT-B/16, as published for the 21k sets: fine-tuned, 83.8 % top-1 on ImageNet-1k (Kataoka et al., CVPR 2022)
-    torchrun --nnodes 16 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 trainer/pretrain.py \\
+    python trainer/start.py --nnodes 16 --node-rank 0 --master-addr HOST --nproc-per-node 8 trainer/pretrain.py \\
         --data s3://bucket/ex21k --config trainer/recipes/exfractaldb-21k-vit-b.yaml --out runs/ex21k --resume
 
 The first number is measured, as is the second, of the first updates on two CPU processes; the third is the authors'.
-The same command with --resume goes on at the update after the last checkpoint, to the same losses.
+start.py is torchrun, whose errors are one line; each machine has its --node-rank. The same command with --resume goes on at
+the update after the last checkpoint, to the same losses.
 RUN/last.pt, best.pt and model.safetensors (for timm) come out.
 """
 

@@ -7,6 +7,7 @@ many steps, whatever the numbers of shards, ranks and workers.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Iterator
@@ -26,8 +27,29 @@ SHUFFLE = 1000
 TRIES = 5
 """How often a shard is opened in vain before it is given up, waiting 1, 2, 4, ... seconds in between."""
 
+_PIECE = 1 << 16
+
 Sample = tuple[bytes, int, str, int, int]
 """Content, label, name for messages, visit, number in the split."""
+
+
+class _Hashed:
+    """A tar behind a URL, whose MD5 is taken as it is read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._md5 = stream, hashlib.md5(usedforsecurity=False)
+
+    def read(self, n: int = -1) -> bytes:
+        """Return the next bytes, at most n of them."""
+        content: bytes = self._stream.read(n)
+        self._md5.update(content)
+        return content
+
+    def md5(self) -> str:
+        """Read what is left, and return the MD5 of all."""
+        while self.read(_PIECE):
+            pass
+        return self._md5.hexdigest()
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -122,27 +144,40 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
             raise DataError(f"{name}.cls is {label}; there are {self.split.n_classes} classes")
         return image, label, name
 
+    def _must_end(self, shard: int, samples: Iterator[dict[str, Any]], tar: _Hashed) -> None:
+        """Refuse a shard that holds more than it should, or other bytes."""
+        where, md5 = self.split.where(shard), self.split.md5s[shard] if self.split.md5s else None
+        if next(samples, None) is not None:
+            raise DataError(f"`{where}` holds more samples than the {self.split.lengths[shard]:,} that _info.json says")
+        if md5 not in (None, found := tar.md5()):
+            raise DataError(
+                f"`{where}` has the MD5 {found}; _info.json says {md5}: it is damaged, or another dataset's"
+            )
+
     def _read(self, shard: int, low: int, high: int) -> Iterator[dict[str, Any]]:
         """Yield some of a shard's samples; a connection that is cut is made again, and goes on where it was cut."""
-        from webdataset.tariterators import tarfile_samples
+        from webdataset import gopen
+        from webdataset.tariterators import group_by_keys, tar_file_expander
 
         url, length = self.split.where(shard), self.split.lengths[shard]
         failures, problem = 0, ""
         while failures < TRIES:
-            first, problem, more = low, "it is cut off", False
+            first, problem = low, "it is cut off"
             try:
-                samples = tarfile_samples([{"url": url}])
+                tar = _Hashed(gopen(url))
+                samples = iter(group_by_keys(tar_file_expander([{"url": url, "stream": tar}])))
                 for sample in itertools.islice(samples, low, high):
                     if "cls" not in sample or not any(ending in sample for ending in IMAGES):  # cut between its members
                         problem = f"{sample['__key__']} has no .cls, or no image ({', '.join(IMAGES)})"
                         break
                     yield sample
                     low += 1
-                more = low == high == length and next(samples, None) is not None
+                if low == high == length:
+                    self._must_end(shard, samples, tar)
+            except DataError:
+                raise
             except Exception as error:  # the pipe, tarfile and its decompressors each raise their own kinds
                 problem = why(error)
-            if more:
-                raise DataError(f"`{url}` holds more samples than the {length:,} that _info.json says")
             if low == high:
                 return
             failures = 1 if low > first else failures + 1

@@ -92,8 +92,20 @@ def checked(split: Split) -> list[os.stat_result]:
     return stats
 
 
+def _must_be(tar: Path, md5: str | None) -> None:
+    """Refuse a tar that has another MD5."""
+    if md5 is not None:
+        with tar.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5:
+            raise DataError(f"`{tar}` has the MD5 {found}; _info.json says {md5}: it is damaged, or another dataset's")
+
+
 def indexed(split: Split, folder: Path) -> Path:
-    """Return a file in `folder` that says where every sample of a split stands: see `mapped`. It is made if need be."""
+    """Return a file in `folder` that says where every sample of a split stands: see `mapped`. It is made if need be.
+
+    Then the first tar, for all would take long, is read whole, too: it must have the MD5 that `_info.json` says, if it does.
+    """
     place = Path(split.place)
     times = [(stat.st_size, stat.st_mtime_ns) for stat in checked(split)]
     what = json.dumps([str(place.resolve()), split.tars, split.lengths, times, split.n_classes, split.spec_hash])
@@ -101,6 +113,7 @@ def indexed(split: Split, folder: Path) -> Path:
     if not path.exists():
         if len(split.tars) >= _MANY:
             print(f"finding the {sum(split.lengths):,} samples of {len(split.tars):,} tars, once", file=sys.stderr)
+        _must_be(place / split.tars[0], split.md5s[0] if split.md5s else None)
         folder.mkdir(parents=True, exist_ok=True)
         parts = [
             _scan(place / tar, number, length, split.n_classes)

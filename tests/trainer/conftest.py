@@ -29,6 +29,7 @@ def picture(label: int, number: int, size: int = 32) -> bytes:
 
 def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4, first: int = 0) -> dict[str, object]:
     """Write a split's tars; return what _info.json says of it."""
+    folder.mkdir(parents=True, exist_ok=True)
     names, number = [], first
     for k, length in enumerate(lengths):
         names.append(f"{split}-{k:06}.tar")
@@ -44,7 +45,6 @@ def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4
 
 
 def write_dataset(folder: Path, train: list[int], validation: list[int], n_classes: int = 4) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     splits = {
         "train": write_split(folder, "train", train, n_classes),
         "validation": write_split(folder, "validation", validation, n_classes, first=900_000),

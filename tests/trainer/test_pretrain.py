@@ -23,7 +23,7 @@ from info import read_split
 from tars import indexed, mapped
 
 from tests.trainer.conftest import write_dataset
-from tests.trainer.runs import FINETUNE, FULL, LITTLE, PRETRAIN, assert_told, command, curve, records, run
+from tests.trainer.runs import FINETUNE, FULL, LITTLE, PRETRAIN, START, assert_told, command, curve, records, run
 from tests.trainer.test_stream import served
 
 
@@ -153,15 +153,15 @@ def test_two_machines_train_as_two_processes_of_one_do(tmp_path: Path) -> None:
     assert run(*arguments, "--out", one, processes=2).returncode == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{free.getsockname()[1]}"
-    start = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "1"]
+        port = str(free.getsockname()[1])
+    start = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", port]
     machines = [
         subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *start, "--local-addr", "127.0.0.1",
-             str(PRETRAIN), *map(str, arguments), "--out", str(two)],
+            [sys.executable, str(START), *start, "--node-rank", str(rank), str(PRETRAIN), *map(str, arguments),
+             "--out", str(two)],
             env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
         )
-        for _ in range(2)
+        for rank in range(2)
     ]  # fmt: skip
     said = [machine.communicate(timeout=120)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said

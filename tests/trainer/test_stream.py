@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -27,7 +28,7 @@ from data import loader
 from images import decoded
 from info import DataError, Split, read_split
 from stream import Stream
-from tests.trainer.conftest import picture, write_dataset
+from tests.trainer.conftest import picture, write_dataset, write_split
 
 CURL = pytest.mark.skipif(not shutil.which("curl"), reason="webdataset opens http:// with curl, which is not here")
 
@@ -202,6 +203,9 @@ HARMS: dict[str, Callable[[Path], object]] = {
     r"train-000001\.tar.*` holds more samples than the 7": lambda folder: shutil.copy(
         folder / "train-000002.tar", folder / "train-000001.tar"
     ),
+    r"train-000001\.tar.*` has the MD5 \w{32}; _info\.json says \w{32}: it is damaged, or": lambda folder: exchange(
+        folder
+    ),
     r"_info\.json.*` cannot be read": lambda folder: (folder / "_info.json").unlink(),
     r"\.cls is 3; there are 3 classes": lambda folder: edit(folder, num_classes=3),
     r"has no `num_classes`; give --classes": lambda folder: edit(folder, num_classes=0),
@@ -211,6 +215,14 @@ HARMS: dict[str, Callable[[Path], object]] = {
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "_info.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def exchange(folder: Path) -> None:
+    """Say what the tars' MD5s are, and put another dataset's in the place of one: as many samples, with the same labels."""
+    md5 = {tar.name: hashlib.md5(tar.read_bytes()).hexdigest() for tar in sorted(folder.glob("*.tar"))}
+    edit(folder, shardlist=[{"url": name, "md5sum": each} for name, each in md5.items()])
+    write_split(folder / "other", "train", [40, 7], first=1_000)
+    (folder / "other" / "train-000001.tar").replace(folder / "train-000001.tar")
 
 
 def cut_between_members(folder: Path) -> None:
