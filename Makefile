@@ -103,7 +103,7 @@ bench-check: .venv/bench
 # one, which limits the size of files: coverage's own, too
 coverage: .venv/test
 	@$(BIN)/coverage erase
-	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/primitives tests/exfractal/test_kernels.py tests/exfractal/test_attractors.py tests/rcdb/test_kernels.py
+	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/primitives tests/exfractal/test_kernels.py tests/exfractal/test_attractors.py tests/rcdb/test_kernels.py tests/shards/test_png.py
 	@$(BIN)/coverage run -m pytest -q --deselect tests/shards/test_faults.py::test_a_limit_on_the_size_of_files_is_told_and_without_it_the_same_command_completes
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report

@@ -68,16 +68,16 @@ def _prepare_edges(x, y, width, height, edges, places):
 
 @njit(cache=True)
 def _within(start, end, n):
-    """Return the first and the last step on the way from one number to another that is in 0..n-1."""
+    """Return the first and the last step on the way from one int64 to another that is in 0..n-1."""
     first, last = (-start, n - 1 - start) if end >= start else (start - n + 1, start)
     return max(first, 0), min(last, abs(end - start))
 
 
 @njit(cache=True)
 def _clip(x, y, x_end, y_end, width, height):
-    """Return the first and the last step of a line that is inside the image; the first is greater if there is none.
+    """Return the first and the last step, int64, of a line that is inside the image; the first is greater if there is none.
 
-    A line has made (2 rise k + run) // 2 run steps to the side by its step k.
+    A line has made (2 rise k + run) // 2 run steps to the side by its step k. Its ends, px, are in -2**29..2**29.
     """
     x, y, x_end, y_end = np.int64(x), np.int64(y), np.int64(x_end), np.int64(y_end)
     if abs(y_end - y) > abs(x_end - x):
@@ -94,10 +94,18 @@ def _clip(x, y, x_end, y_end, width, height):
 
 @njit(cache=True)
 def _draw_line(start, step, side_step, run, rise, first, last, grey, pixels):
-    """Draw the steps `first` to `last` of a line that starts at a pixel: see `_prepare_edges`.
+    """Draw a part of a line, which must lie inside the image.
 
-    It is walked from both ends, for each step must wait for the last one. `along` counts in pixels' numbers, not in steps,
-    lest the compiler unroll the loop, which does not pay: lines are short, and no processor can foretell how long.
+    Parameters
+    ----------
+    start : int64; the number that the line's first pixel has, or would have: it may lie outside
+    step, side_step, run, rise : int32; of `_prepare_edges`
+    first, last : int64; the steps of the part, 0..run
+    grey : uint8
+    pixels : uint8 (height * width,), written
+
+    The part is walked from both of its ends, for each step must wait for the one before. `done` counts in pixels' numbers,
+    not in steps, lest the compiler unroll the loop, which does not pay: lines are short, and how short cannot be guessed.
     """
     run, rise = np.int64(run), np.int64(rise)
     side, rest = (0, run) if first == 0 else divmod(2 * rise * first + run, 2 * run)
@@ -106,14 +114,14 @@ def _draw_line(start, step, side_step, run, rise, first, last, grey, pixels):
     pixels[np.uint64(pixel)] = pixels[np.uint64(pixel_back)] = grey
     rest += 2 * rise - 2 * run
     rest_back -= 2 * rise
-    along, stride = 0, 2 * abs(step)
-    while along + stride <= (last - first) * abs(step):
+    done, stride = 0, 2 * abs(step)
+    while done + stride <= (last - first) * abs(step):
         pixel += step + side_step if rest >= 0 else step
         rest += 2 * rise - 2 * run if rest >= 0 else 2 * rise
         pixel_back -= step + side_step if rest_back < 0 else step
         rest_back -= 2 * rise - 2 * run if rest_back < 0 else 2 * rise
         pixels[np.uint64(pixel)] = pixels[np.uint64(pixel_back)] = grey
-        along += stride
+        done += stride
 
 
 @njit(cache=True)
@@ -124,7 +132,7 @@ def draw_polygons(vertices_px, greys, kept, image):
 
     Parameters
     ----------
-    vertices_px : int32 (polygons, vertices, 2), -2**29..2**29 px; axis 2 is (x, y); may lie outside the image
+    vertices_px : int32 (polygons, vertices, 2), px; axis 2 is (x, y); may lie outside the image, but within -2**29..2**29
     greys : uint8 (polygons,)
     kept : bool (polygons, vertices); False leaves out the edge that starts at this vertex
     image : uint8 (height, width), contiguous, written

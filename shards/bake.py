@@ -32,7 +32,7 @@ from shards.directory import (
 from shards.index import write_index
 from shards.lock import locked
 from shards.plan import Shard, plan_shards, samples_of, select_shards
-from shards.png import encode
+from shards.png import encode, warm
 from shards.spec import SPLITS, Spec
 from shards.tar import TarWriter
 from shards.workers import Progress, count_workers, in_parallel
@@ -157,7 +157,7 @@ def bake_shards(directory: Directory, shards: list[Shard], workers: int | None, 
     n_workers, n_images = min(count_workers(workers), max(1, len(shards))), sum(shard.samples for shard in shards)
     directory.sweep()
     directory.spec.rules.warm()
-    encode(np.zeros((1, 1), dtype=np.uint8), 8)  # compiles what packs images, too, before workers start
+    warm()
     try:
         with Progress(of, "images", directory.spec.name, show, found=of - n_images) as progress:
             tasks = ((directory, shard) for shard in shards)

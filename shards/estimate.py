@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shards.bake import stream_of
 from shards.categories import sample_categories
 from shards.plan import plan_shards
-from shards.png import encode
+from shards.png import encode, warm
 from shards.spec import SPLITS, Spec
 from shards.tar import BLOCK, member
 
@@ -36,6 +36,7 @@ def estimate(spec: Spec) -> Estimate:
     """Estimate a bake's bytes and time by sampling 96 categories and rendering up to 384 images."""
     few = dataclasses.replace(spec, categories=min(spec.categories, _CATEGORIES))
     sample_categories(dataclasses.replace(spec, categories=1))
+    warm()
     start = time.perf_counter()
     sampled = sample_categories(few)
     seconds_per_category = (time.perf_counter() - start) / sampled.table.num_rows

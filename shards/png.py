@@ -103,7 +103,7 @@ def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
 
     Parameters
     ----------
-    image : uint8 (height, width); 0..255, or, for a bit depth of 1, black where 0 and white elsewhere
+    image : uint8 (height, width), width at most 5,000; 0..255, or, for a bit depth of 1, black where 0 and white elsewhere
     bit_depth : 1 or 8
     """
     height, width = image.shape
@@ -112,3 +112,8 @@ def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
     adler = struct.pack(">I", _lay_rows(packed, rows))
     data = _chunk(b"IDAT", _ZLIB_HEAD, *_deflate(rows.reshape(-1)), adler)
     return b"".join((head(width, height, bit_depth), data, _END))
+
+
+def warm() -> None:
+    """Compile what `encode` calls, or load it from numba's cache."""
+    encode(np.zeros((1, 1), dtype=np.uint8), 8)

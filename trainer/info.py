@@ -82,8 +82,9 @@ _SAYS = {
 def why(error: Exception) -> str:
     """Return what an error of reading behind a URL says, without how webdataset puts it."""
     status = re.search(r"exit (\d+) \(read\)", str(error))
-    if not status:
-        return str(error).split("\n")[0][:200]
+    if not status:  # webdataset adds " @ STREAM" to the first argument, and others
+        first = error.args[0] if error.args else error
+        return str(first if isinstance(first, str) else error).split("\n")[0].split(" @ ")[0][:200]
     number = int(status[1])
     says = _SAYS.get(number) if "'curl " in str(error) or number == _NO_SUCH_COMMAND else None
     return f"its command ended with {number}{f', {says}' if says else ''}"

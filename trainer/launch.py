@@ -91,7 +91,7 @@ def seed_all(*numbers: int) -> None:
 class Stop:
     """Whether SIGTERM, by which clusters take machines back, or Ctrl-C came: the run is to save and end.
 
-    Ctrl-C once more, some seconds later, ends it at once; torchrun passes on to its processes what the terminal sent them.
+    Once more, some seconds later, either ends the run at once: a second Ctrl-C reaches started processes as SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Stop:
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:
-        if self.is_asked and number == signal.SIGINT and time.monotonic() - self._since > _PATIENCE_S:
+        if self.is_asked and time.monotonic() - self._since > _PATIENCE_S:
             raise KeyboardInterrupt
         if not self.is_asked:
             self.is_asked, self._since = True, time.monotonic()

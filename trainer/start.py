@@ -2,7 +2,8 @@
 
     python trainer/start.py --standalone --nproc-per-node 8 trainer/pretrain.py --data data/ex1k --out runs/ex1k
 
-torchrun itself does the same work, and adds the traceback of its own end to that line.
+torchrun itself does the same work, and adds the traceback of its own end to that line. Here the processes have ten minutes to
+save when SIGTERM or Ctrl-C comes, not half a minute; `--shutdown-timeout` gives them another time.
 """
 
 from __future__ import annotations
@@ -12,41 +13,65 @@ import os
 import signal
 import sys
 
-os.environ.setdefault(
-    "TORCH_CPP_LOG_LEVEL", "FATAL"
-)  # read when torch is imported; it fills pages while it tries to meet
+_LEVEL = "TORCH_CPP_LOG_LEVEL"
+_IS_OPEN = _LEVEL not in os.environ
+os.environ.setdefault(_LEVEL, "FATAL")  # read when torch is imported, which fills pages while processes try to meet
 
 from torch.distributed import DistError, run
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 
+_PATIENCE = "--shutdown-timeout"
+_PATIENCE_S = "600"
 
-def _fate(error: ChildFailedError) -> str:
-    """Return what became of the process that failed first; nothing if it ended by itself, and so has said why."""
-    rank, failure = error.get_first_failure()
+
+def _fate(rank: int, failure: ProcessFailure) -> str:
+    """Return what became of a process that failed; nothing if it ended by itself, and so has said why."""
     if failure.exitcode >= 0:
         return ""
-    reason = "; was there too little memory?" if failure.exitcode == -signal.SIGKILL else ""
-    name = signal.Signals(-failure.exitcode).name
-    return f"process {rank} was ended by {name}{reason}; the same command with --resume goes on"
+    try:
+        name = signal.Signals(-failure.exitcode).name
+    except ValueError:
+        name = f"signal {-failure.exitcode}"
+    if name == "SIGKILL":
+        name += ", as systems do when memory is short; the same command with --resume goes on"
+    return f"process {rank} was ended by {name}"
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind."""
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """Return why processes cannot meet, and what to do."""
+    reason = _reason(error.__cause__ or error)
+    if "EADDRINUSE" in reason:
+        return f"the processes cannot meet: {reason}; give another --master-port, or --standalone on one machine"
+    return f"the processes cannot meet: {reason}; --master-addr and --master-port must be those of a machine that runs"
 
 
 def main() -> None:
-    """Start the processes, wait for their end, and end as they did."""
+    """Start the processes, wait for their end, and end as the first that failed did."""
     logging.disable()
-    if os.environ["TORCH_CPP_LOG_LEVEL"] == "FATAL":
-        del os.environ["TORCH_CPP_LOG_LEVEL"]  # the processes are to say what they have to
+    if _IS_OPEN:
+        del os.environ[_LEVEL]  # the processes are to say what they have to
+    options = [_PATIENCE, _PATIENCE_S] if _PATIENCE in run.get_args_parser().format_help() else []
+    message, status = "", 1
     try:
-        run.main()
+        run.main([*options, *sys.argv[1:]])
         return
     except ChildFailedError as error:
-        message, status = _fate(error), 1
+        rank, failure = error.get_first_failure()
+        message, status = _fate(rank, failure), max(1, failure.exitcode)
     except SignalException as error:
-        message, status = "", 128 + error.sigval
+        status = 128 + error.sigval
     except (DistError, RendezvousError) as error:
-        (first, *_) = str(error.__cause__ or error).splitlines()
-        message, status = f"the processes cannot meet: {first}; give another port, or --standalone on one machine", 1
+        message = _place(error)
+    except (AssertionError, OSError, ValueError) as error:
+        message = f"the processes cannot be started: {_reason(error)}; --help says what each option takes"
     if message:
         print(f"start: {message}", file=sys.stderr)
     sys.exit(status)

@@ -170,10 +170,10 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
                     if "cls" not in sample or not any(ending in sample for ending in IMAGES):  # cut between its members
                         problem = f"{sample['__key__']} has no .cls, or no image ({', '.join(IMAGES)})"
                         break
+                    if low + 1 == high == length:  # before the last is given, after which nobody may ask again
+                        self._must_end(shard, samples, tar)
                     yield sample
                     low += 1
-                if low == high == length:
-                    self._must_end(shard, samples, tar)
             except DataError:
                 raise
             except Exception as error:  # the pipe, tarfile and its decompressors each raise their own kinds

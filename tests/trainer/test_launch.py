@@ -22,6 +22,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: found.append(("device", str(device))))
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: found.append(("matmul", precision)))
     monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: found.append((backend, timeout)))
     monkeypatch.setattr(dist, "new_group", lambda backend, timeout: found.append((backend, timeout)))
     return found
@@ -33,7 +34,12 @@ def test_a_process_has_the_gpu_of_its_number_on_its_machine_and_meets_the_others
 ) -> None:
     place = join(device)
     assert (place.rank, place.world, str(place.device)) == (6, 8, "cuda:2")
-    assert calls == [("device", "cuda:2"), ("nccl", timedelta(minutes=10)), ("gloo", timedelta(hours=6))]
+    assert calls == [
+        ("device", "cuda:2"),
+        ("matmul", "high"),
+        ("nccl", timedelta(minutes=10)),
+        ("gloo", timedelta(hours=6)),
+    ]
 
 
 def test_cpus_meet_by_gloo_though_there_are_gpus(calls: list[tuple[Any, ...]]) -> None:

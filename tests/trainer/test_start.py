@@ -31,20 +31,52 @@ def test_a_port_that_is_taken_is_one_line(small: Path, tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("start: the processes cannot meet: ")
     assert f"port: {port}" in line
-    assert "address already in use; give another port, or --standalone on one machine" in line
+    assert "address already in use; give another --master-port, or --standalone on one machine" in line
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_process_that_is_killed_is_one_line(ending: signal.Signals, tmp_path: Path) -> None:
+MEMORY = "SIGKILL, as systems do when memory is short; the same command with --resume goes on"
+
+
+@pytest.mark.parametrize(("number", "told"), [(9, MEMORY), (11, "SIGSEGV"), (40, "signal 40")])
+def test_a_process_that_is_killed_is_one_line(number: int, told: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        f"import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), {ending:d})\ntime.sleep(60)\n"
+        f"import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), {number})\ntime.sleep(60)\n"
     )
     done = start("--standalone", "--nproc-per-node", 2, program)
+    assert (done.returncode, done.stderr) == (1, f"start: process 1 was ended by {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--nproc-per-node x", "the processes cannot be started: Unsupported nproc_per_node value: x; --help says"),
+        ("--nproc-per-node 0", "the processes cannot be started: "),
+        ("--no-python nosuchcommand", "the processes cannot be started: [Errno 2] No such file or directory: "),
+        (
+            "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint localhost:0 --rdzv-conf"
+            " timeout=3,join_timeout=3,last_call_timeout=1",
+            "the processes cannot meet: RendezvousTimeoutError; --master-addr",
+        ),
+    ],
+)
+def test_what_cannot_be_started_is_one_line(options: str, told: str) -> None:
+    done = start(*options.split(), PRETRAIN)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"start: process 1 was ended by {ending.name}; ")
-    assert ("too little memory" in line) == (ending == signal.SIGKILL)
+    assert line.startswith(f"start: {told}")
+
+
+@pytest.mark.parametrize("level", [None, "FATAL", "INFO"])
+def test_processes_end_as_they_did_and_have_their_surroundings(level: str | None, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os, sys\nprint(os.environ.get('TORCH_CPP_LOG_LEVEL'))\nsys.exit(3)\n")
+    done = subprocess.run(
+        [sys.executable, str(START), "--standalone", str(program)],
+        env={**os.environ, **({"TORCH_CPP_LOG_LEVEL": level} if level else {})},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, f"{level}\n")
 
 
 def test_sigterm_ends_it_with_no_word_of_its_own(tmp_path: Path) -> None:

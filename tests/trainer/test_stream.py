@@ -190,8 +190,8 @@ def test_connections_that_are_cut_are_made_again_and_nothing_is_lost_or_repeated
     assert asked["train-000003.tar"] in (cut + 1, cut + 2)
 
 
-def read_through(place: str) -> None:
-    batches = Batches(120, 8)
+def read_through(place: str, shuffle: bool = True) -> None:
+    batches = Batches(120, 8, shuffle=shuffle)
     images = iter(opened(place, batches))
     for _ in range(batches.steps):
         next(images)
@@ -243,6 +243,13 @@ def test_what_is_wrong_behind_a_url_is_told_by_name(
     HARMS[told](folder)
     with served(folder) as (url, _), pytest.raises(DataError, match=told):
         read_through(url if way == "http" else f"pipe:cat {folder}/{{}} 2>/dev/null")
+
+
+def test_the_last_shard_of_a_split_that_is_not_shuffled_is_compared_too(small: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "data"))
+    edit(folder, shardlist=[{"url": "train-000004.tar", "md5sum": 32 * "0"}])
+    with pytest.raises(DataError, match=r"train-000004\.tar.*_info\.json says 0000"):
+        read_through(f"pipe:cat {folder}/{{}}", shuffle=False)
 
 
 def test_what_cannot_be_opened_is_told() -> None:
