@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import augment  # noqa: F401 makes torchvision ready for timm
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from timm.layers import resample_abs_pos_embed
 
 
@@ -24,10 +25,15 @@ class CheckpointError(ValueError):
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain Python values under its name once it is whole."""
+    _write(path, lambda file: torch.save(content, file))
+
+
+def _write(path: Path, into: Callable[[BinaryIO], object]) -> None:
+    """Give a file its name once it is whole."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with hidden.open("wb") as file:
-            torch.save(content, file)
+            into(file)
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)
@@ -37,10 +43,9 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     """Write weights as safetensors, which timm's `create_model(..., checkpoint_path=...)` loads."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, hidden, {key: str(value) for key, value in metadata.items()})
-    hidden.replace(path)
+    content = to_bytes(tensors, {key: str(value) for key, value in metadata.items()})
+    _write(path, lambda file: file.write(content))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -54,7 +59,8 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"`{path}` does not exist") from None
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
         raise CheckpointError(
-            f"`{path}` is no checkpoint that can be read without running code ({type(error).__name__})"
+            f"`{path}` is no whole checkpoint of tensors and plain values ({type(error).__name__}): it is cut off, or another"
+            " program's; an older one may stand beside it"
         ) from None
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"`{path}` holds no `state_dict`")

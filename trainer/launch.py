@@ -12,7 +12,7 @@ import time
 import traceback
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import numpy as np
 import torch
@@ -94,16 +94,32 @@ class Stop:
     Once more, some seconds later, either ends the run at once: a second Ctrl-C reaches started processes as SIGTERM.
     """
 
+    last: ClassVar[int] = 0
+    """The signal that came last, if any."""
+
     def __init__(self) -> None:
-        self.is_asked, self._since = False, 0.0
+        self.is_asked, self.status, self._since = False, 128 + signal.SIGTERM, 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:
+        Stop.last = number
         if self.is_asked and time.monotonic() - self._since > _PATIENCE_S:
             raise KeyboardInterrupt
         if not self.is_asked:
-            self.is_asked, self._since = True, time.monotonic()
+            self.is_asked, self.status, self._since = True, 128 + number, time.monotonic()
+            if number == signal.SIGINT and int(os.environ.get("RANK", 0)) == 0:
+                said = f"stopping, and saving first; once more after {_PATIENCE_S:.0f} s ends it unsaved"
+                os.write(sys.stderr.fileno(), f"{_line(said)}\n".encode())
+
+    def is_due(self, place: Place) -> bool:
+        """Whether to stop at once: processes that are one of many ask the others first, when they log."""
+        return self.is_asked and place.world == 1
+
+
+def _line(message: str) -> str:
+    """Return a message with the program's name before it, in the place of the line of progress on a terminal."""
+    return f"{chr(13) + chr(27) + '[K' if sys.stderr.isatty() else ''}{Path(sys.argv[0]).stem}: {message}"
 
 
 def end(status: int) -> NoReturn:
@@ -152,12 +168,12 @@ def hold(out: Path) -> TextIO:
     return lock
 
 
-def leave(place: Place, message: str) -> NoReturn:
+def leave(place: Place, message: str, status: int) -> NoReturn:
     """End all processes, once the first has said why."""
     if place.is_first:
-        print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
+        print(_line(message), file=sys.stderr)
     place.from_first("said")
-    end(1)
+    end(status)
 
 
 def fail(message: str) -> NoReturn:
@@ -165,5 +181,14 @@ def fail(message: str) -> NoReturn:
     give_way()
     (*_, message) = message.strip().splitlines()  # a loader worker's comes with its traceback before it
     message = message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")
-    print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
+    print(_line(message), file=sys.stderr)
     end(1)
+
+
+def lost() -> NoReturn:
+    """End this process, whose connection to another is lost: that one says why, or the starter does, and ends this one."""
+    if Stop.last == signal.SIGTERM:
+        end(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(_PATIENCE_S)
+    fail("another process has ended, and says why unless it was killed; the same command with --resume goes on")

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import functools
 import math
 from collections.abc import Iterator
@@ -38,7 +37,6 @@ from augment import (
     OnDevice,
     TrainTransform,
 )  # before timm, for which it makes torchvision ready
-import timm
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, distribute_bn
@@ -47,29 +45,15 @@ import checkpoint
 from batches import Batches
 from data import Folder, Images, loader, open_split
 from info import DataError
-from launch import Place, Stop, crash, end, fail, hold, join, leave, seed_all
+from launch import Place, Stop, crash, end, fail, hold, join, leave, lost, seed_all
 from log import Log, Progress
+from models import build_model
 from recipe import Recipe, RecipeError, parse
 from stream import Stream
 
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLER = "halve --batch and double --accumulate"
-
-
-def build_model(r: Recipe, n_classes: int) -> torch.nn.Module:
-    """Return a timm model by name for square images of the recipe's size."""
-    if not timm.is_model(r.model):
-        near = ", ".join(difflib.get_close_matches(r.model, timm.list_models(), 4)) or "deit_tiny_patch16_224"
-        raise DataError(f"`--model` (={r.model}) is no model of timm {timm.__version__}; near it are {near}")
-    options: dict[str, Any] = {"drop_path_rate": r.drop_path} if r.drop_path else {}
-    config = timm.get_pretrained_cfg(r.model)
-    if config and config.fixed_input_size and config.input_size[-1] != r.size:
-        options["img_size"] = r.size
-    try:
-        return timm.create_model(r.model, num_classes=n_classes, **options)
-    except TypeError as error:
-        raise DataError(f"`--model` (={r.model}) does not take {', '.join(options)}: {error}") from None
 
 
 class Learner:
@@ -255,12 +239,14 @@ class Run:
             loss = self.learner.learn(self.update, steps, self.batches, self.images, self.progress)
             self.update += 1
             saves = self.arguments.save_every > 0 and self.update % self.arguments.save_every == 0
-            is_due = self.update % self.arguments.log_every == 0 or self.is_epoch or saves
+            is_due = (
+                self.update % self.arguments.log_every == 0 or self.is_epoch or saves or self.stop.is_due(self.place)
+            )
             if is_due and self.tell(loss):
                 self.is_validated = not self.is_epoch
                 self.save("last.pt")
                 said = f"stopped after update {self.update:,}, which is saved; the same command with --resume goes on"
-                leave(self.place, said)
+                leave(self.place, said, self.stop.status)
             if self.is_epoch:
                 self.end_epoch()
             elif saves:
@@ -339,6 +325,8 @@ def run(text: str = __doc__, fine_tunes: bool = False) -> None:
             fail(f"this machine has too little memory: {SMALLER}")
         if "DataLoader worker (pid" in str(error):
             fail(f"{error}; most often for want of memory: give fewer --workers")
+        if isinstance(error, dist.DistError) or "gloo/transport" in str(error):
+            lost()
         crash()
     end(0)
 

@@ -12,6 +12,8 @@ import logging
 import os
 import signal
 import sys
+from argparse import Namespace
+from pathlib import Path
 
 _LEVEL = "TORCH_CPP_LOG_LEVEL"
 _IS_OPEN = _LEVEL not in os.environ
@@ -53,15 +55,27 @@ def _place(error: BaseException) -> str:
     return f"the processes cannot meet: {reason}; --master-addr and --master-port must be those of a machine that runs"
 
 
+def _announce(options: Namespace) -> None:
+    """Refuse a program that is not there; say where several machines meet, for they wait for each other in silence."""
+    if not (options.module or options.no_python or Path(options.training_script).exists()):
+        raise FileNotFoundError(f"`{options.training_script}` does not exist")
+    if options.nnodes not in ("1", "1:1"):
+        place = options.rdzv_endpoint or f"{options.master_addr}:{options.master_port}"
+        print(f"start: {options.nnodes} machines meet at {place}", file=sys.stderr)
+
+
 def main() -> None:
     """Start the processes, wait for their end, and end as the first that failed did."""
     logging.disable()
     if _IS_OPEN:
         del os.environ[_LEVEL]  # the processes are to say what they have to
-    options = [_PATIENCE, _PATIENCE_S] if _PATIENCE in run.get_args_parser().format_help() else []
+    arguments = sys.argv[1:]
+    if _PATIENCE in run.get_args_parser().format_help():
+        arguments = [_PATIENCE, _PATIENCE_S, *arguments]
     message, status = "", 1
     try:
-        run.main([*options, *sys.argv[1:]])
+        _announce(run.parse_args(arguments))
+        run.main(arguments)
         return
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()

@@ -91,7 +91,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"state_dict": Evil()}, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("a.pt", "b.pt"):
-        with pytest.raises(CheckpointError, match="is no checkpoint that can be read"):
+        with pytest.raises(CheckpointError, match="is no whole checkpoint of tensors"):
             checkpoint.load(tmp_path / name)
     assert not (tmp_path / "evil").exists()
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
         checkpoint.load(tmp_path / name)
     for content in (b"", b"garbage" * 100):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(CheckpointError, match="is no checkpoint that can be read"):
+        with pytest.raises(CheckpointError, match="is no whole checkpoint of tensors"):
             checkpoint.load(tmp_path / name)
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="holds no `state_dict`"):

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,7 @@ HARMS: dict[str, Callable[[Path], list[object]]] = {
     "is no model of timm": lambda folder: ["--model", "deit_huge"],
     "`--device` (=cuda): no GPU": lambda folder: ["--device", "cuda"],
     "has no split 'test'; it has train, validation": lambda folder: ["--val-split", "test"],
+    "`--size` (=31) does not suit `--model` (=test_vit): Input height (31)": lambda folder: ["--size", "31"],
     "`batch` (=0) must be at least 1": lambda folder: ["--batch", "0"],
     "argument --log-every: (=0) must be a whole number, at least 1": lambda folder: ["--log-every", "0"],
     "argument --workers: (=-1) must be a whole number, at least 0": lambda folder: ["--workers", "-1"],
@@ -85,9 +88,26 @@ def test_an_image_that_a_loader_worker_cannot_decode_is_one_line(small: Path, tm
     content[512 + 60 : 512 + 200] = bytes(140)
     path.write_bytes(content)
     done = run("--data", folder, "--out", tmp_path / "run", *LITTLE, processes=2)
-    assert done.returncode != 0
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith(("pretrain: ", "start: "))]
-    assert "train-000000.tar`: the image at byte 512 cannot be decoded: " in line
+    assert_told(done, "train-000000.tar`: the image at byte 512 cannot be decoded: ")
+
+
+def test_a_process_that_is_killed_in_the_midst_is_one_line(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command("--data", small, "--out", out, *LITTLE, "--epochs", "1000", processes=2),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (out / "log.jsonl").exists():
+        time.sleep(0.1)
+    ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    *progress, line = said.splitlines()
+    assert process.returncode == 1
+    assert line.startswith("start: process ")
+    assert "was ended by SIGKILL" in line
+    assert all(each.startswith("epoch ") for each in progress), said
 
 
 def test_what_nobody_thought_of_ends_the_run_with_its_traceback(small: Path, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_a_process_that_is_killed_is_one_line(number: int, told: str, tmp_path: 
     [
         ("--nproc-per-node x", "the processes cannot be started: Unsupported nproc_per_node value: x; --help says"),
         ("--nproc-per-node 0", "the processes cannot be started: "),
+        ("nowhere.py", "the processes cannot be started: `nowhere.py` does not exist; --help says"),
         ("--no-python nosuchcommand", "the processes cannot be started: [Errno 2] No such file or directory: "),
         (
             "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint localhost:0 --rdzv-conf"
@@ -63,7 +64,8 @@ def test_a_process_that_is_killed_is_one_line(number: int, told: str, tmp_path: 
 def test_what_cannot_be_started_is_one_line(options: str, told: str) -> None:
     done = start(*options.split(), PRETRAIN)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *before, line = done.stderr.splitlines()
+    assert before == ["start: 2 machines meet at localhost:0"] * ("--nnodes" in options)
     assert line.startswith(f"start: {told}")
 
 
