@@ -13,6 +13,11 @@ The data is a directory of shards with _info.json, or one with a folder for each
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as pretrain.py does
+
 import pretrain
 
 if __name__ == "__main__":

@@ -22,9 +22,13 @@ import contextlib
 import dataclasses
 import functools
 import math
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while torch is imported: no traceback
 
 import torch
 import torch.distributed as dist
@@ -302,6 +306,7 @@ class Run:
 
 def run(text: str = __doc__, fine_tunes: bool = False) -> None:
     """Train as the command line says, or say in one line why not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         r, arguments = parse(text, fine_tunes)
         if (arguments.out / "last.pt").exists() and not arguments.resume:

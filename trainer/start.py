@@ -15,6 +15,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C until processes are started: no traceback
+
 _LEVEL = "TORCH_CPP_LOG_LEVEL"
 _IS_OPEN = _LEVEL not in os.environ
 os.environ.setdefault(_LEVEL, "FATAL")  # read when torch is imported, which fills pages while processes try to meet
@@ -55,11 +57,16 @@ def _place(error: BaseException) -> str:
     return f"the processes cannot meet: {reason}; --master-addr and --master-port must be those of a machine that runs"
 
 
+def _is_one(options: Namespace) -> bool:
+    """Return whether all processes are on this machine."""
+    return options.nnodes in ("1", "1:1")
+
+
 def _announce(options: Namespace) -> None:
     """Refuse a program that is not there; say where several machines meet, for they wait for each other in silence."""
     if not (options.module or options.no_python or Path(options.training_script).exists()):
         raise FileNotFoundError(f"`{options.training_script}` does not exist")
-    if options.nnodes not in ("1", "1:1"):
+    if not _is_one(options):
         place = options.rdzv_endpoint or f"{options.master_addr}:{options.master_port}"
         print(f"start: {options.nnodes} machines meet at {place}", file=sys.stderr)
 
@@ -72,14 +79,16 @@ def main() -> None:
     arguments = sys.argv[1:]
     if _PATIENCE in run.get_args_parser().format_help():
         arguments = [_PATIENCE, _PATIENCE_S, *arguments]
-    message, status = "", 1
+    options, message, status = run.parse_args(arguments), "", 1
     try:
-        _announce(run.parse_args(arguments))
+        _announce(options)
         run.main(arguments)
         return
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         message, status = _fate(rank, failure), max(1, failure.exitcode)
+        if not message and not _is_one(options):
+            message = f"process {rank} ended with status {status}; if it does not say why, one on another machine does"
     except SignalException as error:
         status = 128 + error.sigval
     except (DistError, RendezvousError) as error:

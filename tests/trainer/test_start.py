@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.runs import LITTLE, PRETRAIN, START, command, curve, run
+from tests.trainer.runs import FINETUNE, LITTLE, PRETRAIN, START, command, curve, run
 
 
 def start(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -96,6 +96,41 @@ def test_sigterm_ends_it_with_no_word_of_its_own(tmp_path: Path) -> None:
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (128 + signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("program", [PRETRAIN, FINETUNE, START])
+def test_ctrl_c_while_torch_is_imported_ends_it_in_silence(program: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(program), "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_a_launcher_whose_process_ends_says_that_another_machine_may_say_why(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nsys.exit(3)\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, str(START), *place, "--node-rank", str(rank), str(program)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for rank, machine in enumerate(machines):
+        _, said = machine.communicate(timeout=120)
+        assert (machine.returncode, said.splitlines()) == (3, [
+            f"start: 2 machines meet at 127.0.0.1:{port}",
+            f"start: process {rank} ended with status 3; if it does not say why, one on another machine does",
+        ])  # fmt: skip
 
 
 def test_torchrun_starts_the_same(small: Path, tmp_path: Path) -> None:
