@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import augment  # noqa: F401 makes torchvision ready for timm
 from safetensors import safe_open
-from safetensors.torch import save as to_bytes
+from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 
@@ -25,27 +24,39 @@ class CheckpointError(ValueError):
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain Python values under its name once it is whole."""
-    _write(path, lambda file: torch.save(content, file))
-
-
-def _write(path: Path, into: Callable[[BinaryIO], object]) -> None:
-    """Give a file its name once it is whole."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with hidden.open("wb") as file:
-            into(file)
+            torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)
+    except RuntimeError as error:
+        raise _told_by_the_system(error) from None
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _told_by_the_system(error: BaseException) -> BaseException:
+    """Return the error of the system, such as that of a full disk, in the place of which torch raised one of its own."""
+    inner: BaseException | None = error
+    while inner and not isinstance(inner, OSError):
+        inner = inner.__context__
+    return inner or error
 
 
 def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     """Write weights as safetensors, which timm's `create_model(..., checkpoint_path=...)` loads."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    content = to_bytes(tensors, {key: str(value) for key, value in metadata.items()})
-    _write(path, lambda file: file.write(content))
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        hidden.touch()
+        rights = hidden.stat().st_mode
+        save_file(tensors, hidden, {key: str(value) for key, value in metadata.items()})
+        hidden.chmod(rights)  # it leaves files that their owner alone can read
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _STUCK = timedelta(minutes=10)
 _PREPARING = timedelta(hours=6)
 """How long it waits for the first one to find the samples, which may be many millions on a slow disk."""
 _PATIENCE_S = 5.0
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,11 @@ def join(device: str) -> Place:
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    world, rank, local = (int(os.environ.get(name, value)) for name, value in _PLACES)
+    world, rank, local = (_number(name, value) for name, value in _PLACES)
+    if not 0 <= rank < world:
+        raise DataError(f"`RANK` (={rank}) must be in 0..{world - 1}, for `WORLD_SIZE` is {world}; start.py sets both")
+    if device == "cuda" and world > 1 and "LOCAL_RANK" not in os.environ:
+        raise DataError("`LOCAL_RANK` is not set, which says what GPU a process has; start.py sets it")
     place = torch.device("cpu")
     if device == "cuda":
         n_gpus = torch.cuda.device_count()
@@ -73,11 +78,19 @@ def join(device: str) -> Place:
     try:
         dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_STUCK)
         return Place(rank, world, place, dist.new_group(backend="gloo", timeout=_PREPARING))
-    except dist.DistError as error:
+    except (dist.DistError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise DataError(
             f"the processes cannot meet at {where}: {error}; give --standalone, or another --master-port"
         ) from None
+
+
+def _number(name: str, value: int) -> int:
+    """Return what a starter has set, or a value if none did."""
+    try:
+        return int(os.environ.get(name, value))
+    except ValueError:
+        raise DataError(f"`{name}` (={os.environ[name]}) must be a whole number; start.py sets it") from None
 
 
 def seed_all(*numbers: int) -> None:
@@ -129,11 +142,21 @@ def end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def give_way() -> None:
-    """Let the first process say what is wrong, and the starter end this one before it says the same."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if int(os.environ.get("RANK", 0)) > 0:
-        time.sleep(_PATIENCE_S)
+def interrupt(number: int, frame: object) -> NoReturn:
+    """End what is going on, as Python does at Ctrl-C; before there is a `Stop`."""
+    Stop.last = number
+    raise KeyboardInterrupt
+
+
+def give_way(of_all: bool = False) -> None:
+    """Let the first process, or one `of_all`, say what is wrong, and the starter end this one before it says the same.
+
+    A starter ends those of its machine only, of which the first does not wait as long as the others.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    waits = (of_all or os.environ.get("RANK", "0") != "0", os.environ.get("LOCAL_RANK", "0") != "0")
+    time.sleep(_PATIENCE_S * sum(waits))
 
 
 def crash() -> NoReturn:
@@ -185,10 +208,15 @@ def fail(message: str) -> NoReturn:
     end(1)
 
 
+def is_lost(error: Exception) -> bool:
+    """Return whether an error says that the connection to another process is gone."""
+    return any(text in str(error) for text in _GONE)
+
+
 def lost() -> NoReturn:
-    """End this process, whose connection to another is lost: that one says why, or the starter does, and ends this one."""
-    if Stop.last == signal.SIGTERM:
-        end(1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(_PATIENCE_S)
-    fail("another process has ended, and says why unless it was killed; the same command with --resume goes on")
+    """End this process, whose connection to another is gone: that one says why, or the starter does, and ends this one."""
+    if not Stop.last:
+        give_way(of_all=True)
+        said = "another process has ended, and says why unless it was killed; the same command with --resume goes on"
+        print(_line(said), file=sys.stderr)
+    end(1)

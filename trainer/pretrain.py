@@ -49,7 +49,7 @@ import checkpoint
 from batches import Batches
 from data import Folder, Images, loader, open_split
 from info import DataError
-from launch import Place, Stop, crash, end, fail, hold, join, leave, lost, seed_all
+from launch import Place, Stop, crash, end, fail, hold, interrupt, is_lost, join, leave, lost, seed_all
 from log import Log, Progress
 from models import build_model
 from recipe import Recipe, RecipeError, parse
@@ -58,6 +58,7 @@ from stream import Stream
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLER = "halve --batch and double --accumulate"
+NO_MEMORY = f"the GPU has too little memory: {SMALLER}, or give --amp bf16"
 
 
 class Learner:
@@ -306,7 +307,8 @@ class Run:
 
 def run(text: str = __doc__, fine_tunes: bool = False) -> None:
     """Train as the command line says, or say in one line why not."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
+    place = None
     try:
         r, arguments = parse(text, fine_tunes)
         if (arguments.out / "last.pt").exists() and not arguments.resume:
@@ -320,8 +322,10 @@ def run(text: str = __doc__, fine_tunes: bool = False) -> None:
     except (DataError, RecipeError, checkpoint.CheckpointError) as error:
         fail(str(error))
     except torch.cuda.OutOfMemoryError:
-        fail(f"the GPU has too little memory: {SMALLER}, or give --amp bf16")
+        fail(NO_MEMORY)
     except KeyboardInterrupt:
+        if place and not place.is_first:
+            end(1)
         fail("interrupted; the same command with --resume goes on from the last checkpoint, if there is one")
     except OSError as error:
         fail(str(error) or repr(error))
@@ -330,7 +334,9 @@ def run(text: str = __doc__, fine_tunes: bool = False) -> None:
             fail(f"this machine has too little memory: {SMALLER}")
         if "DataLoader worker (pid" in str(error):
             fail(f"{error}; most often for want of memory: give fewer --workers")
-        if isinstance(error, dist.DistError) or "gloo/transport" in str(error):
+        if "out of memory" in str(error) or "ALLOC_FAILED" in str(error):
+            fail(NO_MEMORY)
+        if is_lost(error):
             lost()
         crash()
     end(0)

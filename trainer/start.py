@@ -71,6 +71,19 @@ def _announce(options: Namespace) -> None:
         print(f"start: {options.nnodes} machines meet at {place}", file=sys.stderr)
 
 
+def _wait() -> None:
+    """Wait for processes that are still saving, which torch leaves behind at the third signal; pass further ones on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+        except KeyboardInterrupt:
+            for each in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+                os.kill(int(each), signal.SIGTERM)
+
+
 def main() -> None:
     """Start the processes, wait for their end, and end as the first that failed did."""
     logging.disable()
@@ -91,6 +104,7 @@ def main() -> None:
             message = f"process {rank} ended with status {status}; if it does not say why, one on another machine does"
     except SignalException as error:
         status = 128 + error.sigval
+        _wait()
     except (DistError, RendezvousError) as error:
         message = _place(error)
     except (AssertionError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_what_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="holds no `state_dict`"):
         checkpoint.load(tmp_path / "other.pt")
+
+
+def test_a_full_disk_is_told_by_the_system(tmp_path: Path) -> None:
+    """Files are limited in size here: torch raises an error of its own in the place of the system's."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.save(tmp_path / "last.pt", {"state_dict": {"x": torch.zeros(1_000_000)}})
+        with pytest.raises(Exception, match="too large"):
+            checkpoint.export(tmp_path / "model.safetensors", {"x": torch.zeros(1_000_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_are_readable_as_other_files_are(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    checkpoint.export(tmp_path / "model.safetensors", {"x": torch.zeros(3)}, {})
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(

@@ -52,3 +52,23 @@ def test_more_processes_than_gpus_are_told(calls: list[tuple[Any, ...]], monkeyp
     with pytest.raises(DataError, match="process 4 of this machine has no GPU: there are 4; give --nproc-per-node 4"):
         join("auto")
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("RANK", "x", r"`RANK` \(=x\) must be a whole number"),
+        ("RANK", "8", r"`RANK` \(=8\) must be in 0\.\.7, for `WORLD_SIZE` is 8"),
+        ("LOCAL_RANK", None, "`LOCAL_RANK` is not set"),
+    ],
+)
+def test_wrong_surroundings_are_told(
+    name: str, value: str | None, told: str, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match=told):
+        join("cuda")
+    assert not calls

@@ -110,6 +110,30 @@ def test_ctrl_c_while_torch_is_imported_ends_it_in_silence(program: Path) -> Non
     assert process.returncode == -signal.SIGINT
 
 
+def test_whoever_presses_ctrl_c_again_and_again_waits_for_what_is_saved(tmp_path: Path) -> None:
+    """torch ends at the third signal, and leaves its processes behind."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import signal, time\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *_: None)\n"
+        "print('here', flush=True)\nend = time.monotonic() + 4\n"
+        "while time.monotonic() < end: time.sleep(0.1)\nprint('saved', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(START), "--standalone", str(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "here\n"
+    for _ in range(4):
+        time.sleep(0.4)
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+    assert process.communicate() == ("saved\n", "")
+
+
 def test_a_launcher_whose_process_ends_says_that_another_machine_may_say_why(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import sys\nsys.exit(3)\n")
