@@ -112,7 +112,7 @@ def _draw_line(start, step, side_step, run, rise, first, last, grey, pixels):
     side_back, rest_back = (rise, run) if last == run else divmod(2 * rise * last + run, 2 * run)
     pixel, pixel_back = start + first * step + side * side_step, start + last * step + side_back * side_step
     pixels[np.uint64(pixel)] = pixels[np.uint64(pixel_back)] = grey
-    rest += 2 * rise - 2 * run
+    rest += 2 * rise - 2 * run  # the remainder of the next step, less what makes it one to the side
     rest_back -= 2 * rise
     done, stride = 0, 2 * abs(step)
     while done + stride <= (last - first) * abs(step):
@@ -152,7 +152,7 @@ def draw_polygons(vertices_px, greys, kept, image):
                 continue
             step, side_step, run, rise = edges[_STEP, v], edges[_SIDE_STEP, v], edges[_RUN, v], edges[_RISE, v]
             start = np.int64(y[v]) * width + x[v]
-            if places[v] == _INSIDE:
+            if places[v] == _INSIDE:  # compiled apart from the other call, without its divisions
                 _draw_line(start, step, side_step, run, rise, 0, run, greys[p], pixels)
             else:
                 first, last = _clip(x[v], y[v], x[v + 1], y[v + 1], width, height)

@@ -49,7 +49,7 @@ def _reason(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _place(error: BaseException) -> str:
+def _why_apart(error: BaseException) -> str:
     """Return why processes cannot meet, and what to do."""
     reason = _reason(error.__cause__ or error)
     if "EADDRINUSE" in reason:
@@ -106,7 +106,7 @@ def main() -> None:
         status = 128 + error.sigval
         _wait()
     except (DistError, RendezvousError) as error:
-        message = _place(error)
+        message = _why_apart(error)
     except (AssertionError, OSError, ValueError) as error:
         message = f"the processes cannot be started: {_reason(error)}; --help says what each option takes"
     if message:

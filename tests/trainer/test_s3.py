@@ -103,7 +103,7 @@ def test_a_bucket_gives_the_losses_of_a_disk_streamed(
     assert records(one, "validation") == records(other, "validation")
 
 
-def last_line_says(done: subprocess.CompletedProcess[str], reason: str) -> None:
+def assert_told_last(done: subprocess.CompletedProcess[str], reason: str) -> None:
     """One line of ours, after those of the aws command or of the shell that looks for it."""
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("pretrain: ")]
@@ -117,9 +117,11 @@ def test_what_is_wrong_with_a_bucket_is_one_line(
     url, environment = bucket
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    last_line_says(run("--data", f"{url}/nowhere", "--out", tmp_path / "run", *FULL), "nowhere/_info.json -` cannot be")
+    assert_told_last(
+        run("--data", f"{url}/nowhere", "--out", tmp_path / "run", *FULL), "nowhere/_info.json -` cannot be"
+    )
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    last_line_says(run("--data", url, "--out", tmp_path / "run", *FULL), "_info.json -` cannot be read")
+    assert_told_last(run("--data", url, "--out", tmp_path / "run", *FULL), "_info.json -` cannot be read")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if not shutil.which("aws"):
-        last_line_says(run("--data", url, "--out", tmp_path / "run", *FULL), "ended with 127, no such command")
+        assert_told_last(run("--data", url, "--out", tmp_path / "run", *FULL), "ended with 127, no such command")

@@ -21,6 +21,19 @@ def start(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def started(program: Path) -> subprocess.Popen[str]:
+    """Start a program that says when it is here, and wait for that."""
+    process = subprocess.Popen(
+        [sys.executable, str(START), "--standalone", str(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "here\n"
+    return process
+
+
 def test_a_port_that_is_taken_is_one_line(small: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
@@ -84,14 +97,7 @@ def test_processes_end_as_they_did_and_have_their_surroundings(level: str | None
 def test_sigterm_ends_it_with_no_word_of_its_own(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
-    process = subprocess.Popen(
-        [sys.executable, str(START), "--standalone", str(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "here\n"
+    process = started(program)
     time.sleep(0.5)
     process.terminate()
     _, said = process.communicate(timeout=60)
@@ -119,14 +125,7 @@ def test_whoever_presses_ctrl_c_again_and_again_waits_for_what_is_saved(tmp_path
         "print('here', flush=True)\nend = time.monotonic() + 4\n"
         "while time.monotonic() < end: time.sleep(0.1)\nprint('saved', flush=True)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, str(START), "--standalone", str(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "here\n"
+    process = started(program)
     for _ in range(4):
         time.sleep(0.4)
         process.send_signal(signal.SIGINT)
