@@ -10,22 +10,23 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
+.PHONY: help dataset test test-fast train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
-	@echo 'make test         run the tests'
+	@echo 'make test-fast    run the fast tests, in under a minute'
+	@echo 'make test         run all tests but the trainer'"'"'s'
 	@echo 'make train-smoke  bake a quick start and train on it for a minute, on two processes of this CPU'
 	@echo 'make test-train   run the trainer'"'"'s tests, with torch for CPUs in .venv-train'
-	@echo 'make lint         check style, types and layers'
-	@echo 'make style        fix what of the style can be fixed by itself'
-	@echo 'make bench        measure the speed, as ratios to the published procedure'
+	@echo 'make lint         check style and types'
+	@echo 'make style        fix style where it can be fixed automatically'
+	@echo 'make bench        measure the speed, and compare it with the published procedures'
 	@echo 'make bench-check  compare the speed with the recorded ratios'
 	@echo 'make bench-train  measure how fast the trainer loads images, against the ordinary pipeline'
-	@echo 'make coverage     measure which lines the tests run, those of the kernels too'
-	@echo 'make audit        ask PyPI for known weaknesses of the packages that are installed'
-	@echo 'make docs         make the pictures of the README and docs/ again'
-	@echo 'make clean        remove the environment and the caches; data/ stays'
+	@echo 'make coverage     measure which lines the tests run, including kernels'
+	@echo 'make audit        check the installed packages for known vulnerabilities'
+	@echo 'make docs         fill in command output and pictures of the README and docs/'
+	@echo 'make clean        delete environments and caches; keeps data/ and runs/'
 
 $(BIN)/fdsl: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'make: PYTHON (=$(PYTHON)) must be Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }
@@ -56,6 +57,9 @@ endif
 test: .venv/test
 	@$(BIN)/python -m pytest $(SPREAD)
 
+test-fast: .venv/test
+	@$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
+
 .venv-train/done: setup.cfg trainer/constraints-cpu.txt trainer/torch-cpu.txt | $(BIN)/fdsl
 	@echo 'installing torch for CPUs, timm and the trainer'"'"'s other packages into .venv-train'
 	@$(PYTHON) -m venv .venv-train
@@ -64,20 +68,20 @@ test: .venv/test
 	@touch $@
 
 test-train: .venv-train/done
-	@cd trainer && ../.venv-train/bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache/trainer --implicit-reexport --allow-untyped-calls --no-warn-return-any *.py
+	@.venv-train/bin/mypy --cache-dir .mypy_cache/trainer --implicit-reexport --allow-untyped-calls --no-warn-return-any trainer/*.py
 	@.venv-train/bin/python -m pytest $(SPREAD) -W default tests/trainer
 
+# --local-addr: torchrun waits for ever where the host name does not resolve
 train-smoke: .venv-train/done
 	@$(BIN)/fdsl bake quickstart-$(FAMILY) -o data/quickstart-$(FAMILY) $(workers)
 	@rm -rf runs/smoke-$(FAMILY)
-	@OMP_NUM_THREADS=1 .venv-train/bin/python trainer/start.py --standalone --nproc-per-node $(PROCESSES) trainer/pretrain.py --data data/quickstart-$(FAMILY) --config trainer/recipes/smoke.yaml --batch $$((100 / $(PROCESSES))) --seed $(SEED) --workers 1 --out runs/smoke-$(FAMILY)
+	@OMP_NUM_THREADS=1 .venv-train/bin/torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node $(PROCESSES) -m trainer.pretrain --data data/quickstart-$(FAMILY) --config smoke --batch $$((100 / $(PROCESSES))) --seed $(SEED) --workers 1 --out runs/smoke-$(FAMILY)
 	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
 
 lint: .venv/test
-	@$(BIN)/ruff format --check --quiet . || { echo 'ruff: not formatted; `make style` does it'; exit 1; }
+	@$(BIN)/ruff format --check --quiet . || { echo 'ruff: files are not formatted; run `make style`'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
 
 style: .venv/test
 	@$(BIN)/ruff format .
@@ -99,12 +103,12 @@ bench-train: .venv-train/done
 bench-check: .venv/bench
 	@$(BIN)/python benchmarks/bench.py --check
 
-# with numba's compiler off, for coverage does not see into compiled code, the tests that call the kernels; with it on, all but
-# one, which limits the size of files: coverage's own, too
+# Coverage does not see compiled code, so the tests of kernels run with numba's compiler off. The deselected test limits the size
+# of files, which coverage's own file exceeds.
 coverage: .venv/test
 	@$(BIN)/coverage erase
-	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/primitives tests/exfractal/test_kernels.py tests/exfractal/test_attractors.py tests/rcdb/test_kernels.py tests/shards/test_png.py
-	@$(BIN)/coverage run -m pytest -q --deselect tests/shards/test_faults.py::test_a_limit_on_the_size_of_files_is_told_and_without_it_the_same_command_completes
+	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q tests/fdsl/primitives $(wildcard tests/*/test_kernels.py) tests/exfractal/test_attractors.py tests/exfractal/test_chaos.py tests/shards/test_png.py
+	@$(BIN)/coverage run -m pytest -q --deselect tests/shards/test_faults.py::test_file_size_limit_is_one_line
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

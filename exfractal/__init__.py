@@ -1,28 +1,27 @@
 """ExFractalDB: images of 3D iterated function systems, labelled by the system.
 
-The names below are the family's public contract; `shards.families` says what each must do.
+The names below are the family's contract; see `fdsl.dataset.families`.
 """
 
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
-from exfractal.params import Params
+from exfractal.params import CITATION, TITLE, Params
 from exfractal.published import read_csv, write_csv
-from exfractal.render import BACKGROUND, BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
+from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each
 
 __all__ = [
     "BACKGROUND",
     "BIT_DEPTH",
+    "CITATION",
     "DOMAIN",
-    "DRAWN_SCHEMA",
     "SCHEMA",
     "SIZE_PX",
-    "Drawn",
+    "TITLE",
+    "VARIANT_SCHEMA",
     "Params",
-    "make",
+    "compile_kernels",
     "read_csv",
-    "render",
     "render_each",
     "sample",
     "unpack",
-    "warm",
     "write_csv",
 ]

@@ -1,4 +1,4 @@
-"""ExFractalDB's categories: random 3D iterated function systems whose attractors fill space."""
+"""Categories of ExFractalDB: random 3D systems whose attractors fill space."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import pyarrow as pa
 
 from exfractal import kernels
 from exfractal.attractors import Games, System, thresholds
+from exfractal.chaos_plain import CHAINS, LANES, N_ROWS
+from exfractal.chaos_vector import play
 from exfractal.params import N_COEFFICIENTS, Params
-from exfractal.simd import CHAINS, LANES, N_ROWS, play
-from primitives.fields import InputError, is_finite
-from primitives.streams import CATEGORY, Stream, below, domain, uniforms, words_of_each
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.streams import CATEGORY, Stream, below, domain, uniforms, words_of_instances
 
 DOMAIN = 1
 MAX_MAPS = 256
-"""A map's number is a byte."""
+"""A map number is one byte."""
 
 _ROUNDING = 2.0**-48
-"""Several times what each addition can change of a sum by rounding, as a part of it."""
+"""Bound on the relative rounding error per addition, with a safety factor."""
 
 _SCALE = 2.0**-480
-"""A power of two, which changes no digit of a point."""
+"""Factor of translations in the survey. A power of two, so it changes no digit of a point."""
 
 _OVERFLOWED = 2.0**544
-"""What 2**1024, beyond the range of float64, is times _SCALE."""
+"""2**1024, which float64 cannot hold, times _SCALE."""
 
 _SYSTEM, _POINTS = range(2)
 """Lanes of an attempt's stream."""
@@ -42,23 +43,31 @@ SCHEMA = pa.schema(
         pa.field("probability", pa.list_(pa.float64())),
     ]
 )
-"""One row per category: `maps` has one list of 12 coefficients (a..i, then j, k, l) per map; `attempt` is the number of
-the candidate that was accepted, null in an imported table."""
+"""One row per category. `maps` has a list of 12 coefficients (a..i, j, k, l) per map. `attempt` is the number of the accepted
+candidate, null in an imported table."""
 
 
 class Candidate(NamedTuple):
-    """A system that may become a category."""
+    """A system that may become a category.
+
+    Attributes
+    ----------
+    maps : float64 (maps, 12)
+    probability : float64 (maps,), 0..1
+    """
 
     maps: npt.NDArray[np.float64]
     probability: npt.NDArray[np.float64]
 
 
 class Candidates(NamedTuple):
-    """Systems that may become categories, with room for the most maps that one can have.
+    """Several candidates, padded to the same number of maps.
 
-    n_maps : int64 (candidates,).
-    maps : float64 (candidates, maps, 12).
-    probability : float64 (candidates, maps); 0 for the maps that a candidate does not have.
+    Attributes
+    ----------
+    n_maps : int64 (candidates,)
+    maps : float64 (candidates, maps, 12)
+    probability : float64 (candidates, maps), 0..1; 0 for padding
     """
 
     n_maps: npt.NDArray[np.int64]
@@ -66,7 +75,7 @@ class Candidates(NamedTuple):
     probability: npt.NDArray[np.float64]
 
     def candidate(self, k: int) -> Candidate:
-        """Return one of them, without the room."""
+        """Return one candidate, without padding."""
         return Candidate(self.maps[k, : self.n_maps[k]], self.probability[k, : self.n_maps[k]])
 
 
@@ -75,12 +84,13 @@ def _stream(seed: int, attempt: int) -> Stream:
 
 
 def draw(params: Params, seed: int, attempts: range) -> Candidates:
-    """Draw a candidate for each attempt: its number of maps, then 12 coefficients in (-1, 1) for each.
+    """Draw a candidate for each attempt.
 
-    Map k is to be chosen with probability \\|det A_k\\| / sum of all \\|det A\\|.
+    Its number of maps is uniform, and so is each coefficient in (-1, 1). The probability of map k is abs(det A_k), divided
+    by the sum over all maps.
     """
     low, high = params.maps
-    words = words_of_each(_stream(seed, 0), attempts, _SYSTEM, 1 + high * N_COEFFICIENTS)
+    words = words_of_instances(_stream(seed, 0), attempts, _SYSTEM, 1 + high * N_COEFFICIENTS)
     n_maps = np.array([low + below(word, high - low + 1) for word in words[:, 0]], dtype=np.int64)
     maps = (2.0 * uniforms(words[:, 1:]) - 1.0).reshape(-1, high, N_COEFFICIENTS)
     a, b, c, d, e, f, g, h, i = np.moveaxis(maps, 2, 0)[:9]
@@ -91,9 +101,10 @@ def draw(params: Params, seed: int, attempts: range) -> Candidates:
 
 
 def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bool:
-    """Return whether a candidate becomes a category: its attractor stays finite and varies enough along each axis.
+    """Return whether a candidate becomes a category.
 
-    The variance is that of the coordinates after one global minimum and maximum over all axes are taken to [-1, 1].
+    Its attractor must be finite and vary enough along each axis, after the lowest and highest coordinate over all axes are
+    mapped to -1 and 1.
     """
     system = System(candidate.maps, thresholds(candidate.probability))
     (cloud,) = Games(params.points).play([system], [_stream(seed, attempt).words(_POINTS, params.points)])
@@ -104,7 +115,12 @@ def accepts(params: Params, seed: int, attempt: int, candidate: Candidate) -> bo
 
 
 def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.float64]:
-    """Return the statistics of each candidate's points times _SCALE, float64 (5, candidates, 3): see `simd.play`."""
+    """Return the statistics of each candidate's points, times _SCALE.
+
+    Returns
+    -------
+    float64 (5, candidates, 3); axis 0 as in `chaos_vector.play`, axis 2 is x, y, z
+    """
     n, high = candidates.maps.shape[:2]
     chosen = thresholds(candidates.probability)
     maps = np.zeros((-(-n // CHAINS) * CHAINS, high, 4, LANES))
@@ -114,19 +130,19 @@ def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) 
     choices = np.zeros((CHAINS, params.points), dtype=np.uint8)
     for first in range(0, n, CHAINS):
         four = slice(first, first + CHAINS)
-        words = words_of_each(_stream(seed, 0), attempts[four], _POINTS, params.points)
-        for k, each in enumerate(words):
-            kernels.choose_maps(each, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
+        words = words_of_instances(_stream(seed, 0), attempts[four], _POINTS, params.points)
+        for k, own_words in enumerate(words):
+            kernels.choose_maps(own_words, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
         play(maps[four], choices, states[four], None)
     return np.moveaxis(states[:n, :, :3], 1, 0)
 
 
 def accepted(params: Params, seed: int, attempts: range, candidates: Candidates) -> npt.NDArray[np.bool_]:
-    """Return what `accepts` says of each candidate: bool (candidates,).
+    """Return `accepts` of each candidate: bool (candidates,).
 
-    Sums of squares give the variances in one pass over points that are not kept. With smaller translations all points are
-    smaller, and their squares overflow later. Where the points are too large or too small for that, or rounding could turn
-    the verdict, `accepts` has the word.
+    Computes variances from sums of squares, in one pass over points that are not stored. Scaled translations make all
+    points smaller, so their squares overflow later. `accepts` decides where points are still too large or too small, or
+    where rounding could change the verdict.
     """
     with np.errstate(all="ignore"):
         _, total, squares, low, high = _survey(params, seed, attempts, candidates)
@@ -145,17 +161,17 @@ def accepted(params: Params, seed: int, attempts: range, candidates: Candidates)
 
 
 def sample(params: Params, seed: int, attempts: range) -> pa.Table:
-    """Return the categories among some attempts, in the attempts' order: a table of SCHEMA, `category` counted from 0.
+    """Return the categories among some attempts, in order.
 
-    Whether an attempt becomes a category depends on (params, seed, attempt) alone.
+    The result is a table of SCHEMA. Whether an attempt becomes a category depends only on (params, seed, attempt).
     """
     candidates = draw(params, seed, attempts)
-    found = np.flatnonzero(accepted(params, seed, attempts, candidates)).tolist()
-    systems = [candidates.candidate(k) for k in found]
+    numbers = np.flatnonzero(accepted(params, seed, attempts, candidates)).tolist()
+    systems = [candidates.candidate(k) for k in numbers]
     return pa.table(
         {
-            "category": range(len(found)),
-            "attempt": [attempts[k] for k in found],
+            "category": range(len(numbers)),
+            "attempt": [attempts[k] for k in numbers],
             "maps": [candidate.maps.tolist() for candidate in systems],
             "probability": [candidate.probability.tolist() for candidate in systems],
         },
@@ -164,26 +180,44 @@ def sample(params: Params, seed: int, attempts: range) -> pa.Table:
 
 
 def system(maps: list[list[float]] | None, probability: list[float] | None) -> System:
-    """Return a category's system from its row of a table.
+    """Return the system in a row of a categories table.
 
     Raises
     ------
     InputError
-        Not 2..256 maps of 12 finite numbers, or not as many probabilities that sum to 1 within 0.001.
+        Not 2..256 maps of 12 finite numbers, or not one probability per map with a sum of 1 within 0.001.
     """
-    if not maps or not 2 <= len(maps) <= MAX_MAPS:
-        raise InputError(f"`maps` has {len(maps or ())} maps; it must have 2..{MAX_MAPS}")
-    if any(len(coefficients or ()) != N_COEFFICIENTS for coefficients in maps) or not is_finite(maps):
+    n_maps = len(maps or ())
+    if not 2 <= n_maps <= MAX_MAPS:
+        raise InputError(f"`maps` has {n_maps} maps; it must have 2..{MAX_MAPS}")
+    coefficients = _finite(maps, (n_maps, N_COEFFICIENTS))
+    if coefficients is None:
         raise InputError(f"`maps` must have {N_COEFFICIENTS} finite numbers for each map")
-    if not probability or len(probability) != len(maps) or not is_finite(probability):
-        raise InputError(f"`probability` (={probability}) must have one finite number for each of {len(maps)} maps")
-    if min(probability) < 0 or abs(math.fsum(probability) - 1.0) > 1e-3:
+    shares = _finite(probability, (n_maps,))
+    if shares is None:
+        raise InputError(f"`probability` (={probability}) must have one finite number for each of {n_maps} maps")
+    if shares.min() < 0 or abs(math.fsum(shares) - 1.0) > 1e-3:
         raise InputError(f"`probability` (={probability}) must sum to 1 within 0.001, none below 0")
-    return System(np.array(maps, dtype=np.float64), thresholds(probability))
+    return System(coefficients, thresholds(shares))
+
+
+def _finite(values: object, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
+    """Return nested lists as a float64 array.
+
+    None if they are not finite numbers of that shape.
+    """
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return array if array.shape == shape and np.isfinite(array).all() else None
 
 
 def unpack(params: Params, table: pa.Table) -> Sequence[System]:
-    """Return a categories table's systems, ready to render; InputError names the category that is none."""
+    """Return the systems of a categories table.
+
+    Raises InputError, naming the category.
+    """
     systems = []
     for row in itertools.chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=1024)):
         try:

@@ -1,4 +1,4 @@
-"""The arithmetic of 3D iterated function systems: arrays and numbers in, points and pixels out."""
+"""Kernels of 3D iterated function systems: maps, normalisation, projection."""
 
 import math
 
@@ -8,12 +8,14 @@ from numba import njit
 
 @njit(cache=True)
 def choose_maps(words, thresholds, choices):
-    """Turn random words into map numbers: how many thresholds a word has reached.
+    """Turn random words into map numbers.
+
+    A word's map number is the number of thresholds that it reaches.
 
     Parameters
     ----------
     words : uint32 (points,)
-    thresholds : uint32 (maps - 1,), ascending; the cumulative probabilities of the maps times 2**32
+    thresholds : uint32 (maps - 1,), ascending; cumulative probabilities of the maps times 2**32
     choices : uint8 (points,), written; 0 .. maps - 1
     """
     choices[:] = 0
@@ -24,12 +26,13 @@ def choose_maps(words, thresholds, choices):
 
 @njit(cache=True)
 def in_lanes(maps, out):
-    """Write maps in the form that `simd.play` takes.
+    """Write maps as columns of four lanes, as `chaos_vector.play` takes them.
 
     Parameters
     ----------
     maps : float64 (maps, 12); a..i (the matrix row by row), then the translation
-    out : float64 (maps, 4, 4), written but for the last of each four, which stay as they are
+    out : float64 (maps, 4, 4), written; axis 1 is three matrix columns and the translation; axis 2 is x, y, z and a spare
+        lane, which is not written
     """
     for m in range(maps.shape[0]):
         for row in range(3):
@@ -40,17 +43,17 @@ def in_lanes(maps, out):
 
 @njit(cache=True)
 def variances(points, means, half_range):
-    """Return the variance of each axis once points are centred and divided by `half_range`.
+    """Return the variance of each axis in normalised coordinates.
 
     Parameters
     ----------
-    points : float64 (3, points)
-    means : three float64
-    half_range : float64
+    points : float64 (3, points); axis 0 is x, y, z
+    means : three float64; mean of each axis
+    half_range : float64; divides the centred coordinates
 
     Returns
     -------
-    x, y, z : float64, 0..1; of the population
+    x, y, z : float64, 0..1; variance of the population
     """
     n = points.shape[1]
     scale = 1.0 / half_range
@@ -64,15 +67,19 @@ def variances(points, means, half_range):
 
 @njit(cache=True, error_model="numpy")
 def camera(low, high, mean, quaternion):
-    """Return what takes points to the camera's frame: float64 (3, 4), a matrix and, in column 3, a translation.
+    """Return the transform from a point cloud to the camera's frame.
 
-    The least and the greatest coordinate are taken to -1 and 1, then the centroid to the origin, then all is turned.
+    It maps the lowest and highest coordinate to -1 and 1, moves the centroid to the origin, then rotates.
 
     Parameters
     ----------
-    low, high : float64; the least and the greatest coordinate of all axes
-    mean : three float64; the centroid
+    low, high : float64; lowest and highest coordinate over all axes
+    mean : three float64; centroid
     quaternion : four float64; (w, x, y, z) of length 1
+
+    Returns
+    -------
+    float64 (3, 4); a matrix and, in column 3, a translation
     """
     x, y, z = mean
     qw, qx, qy, qz = quaternion
@@ -91,17 +98,18 @@ def camera(low, high, mean, quaternion):
 
 @njit(cache=True, error_model="numpy")
 def plot(points, transform, distance, focal_length, image):
-    """Draw points as white pixels, seen in perspective from `distance` along +z, looking at the origin, y up.
+    """Draw points as white pixels in perspective.
+
+    The camera is at `distance` on the +z axis, looks at the origin, and has y up. All pixels are computed before any is set,
+    so that the first loop vectorises.
 
     Parameters
     ----------
     points : float64 (3, points)
-    transform : float64 (3, 4); the matrix and, in column 3, the translation that take points to the camera's frame
+    transform : float64 (3, 4); a matrix and, in column 3, a translation to the camera's frame
     distance : float64, in the frame's units
-    focal_length : float64; the cotangent of half the field of view
-    image : uint8 (size, size), contiguous, written: 255 where a point falls
-
-    The pixels are computed before any is set, so that the first loop vectorises.
+    focal_length : float64; cotangent of half the field of view
+    image : uint8 (size, size), contiguous, written; 255 where a point falls
     """
     size, n = image.shape[0], points.shape[1]
     half = 0.5 * size

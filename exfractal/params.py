@@ -1,58 +1,65 @@
-"""The parameters of ExFractalDB."""
+"""Parameters of ExFractalDB."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, Literal
 
-from primitives.fields import Checked, Choice, Integer, Interval, Number, ruled
+from pydantic import BeforeValidator, Field
+
+from fdsl.primitives.validation import FamilyParams, Range, one_of
+
+TITLE = "ExFractalDB"
+CITATION = (
+    'Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022 (ExFractalDB)'
+)
 
 N_COEFFICIENTS = 12
 """Of one map: the matrix a..i row by row, then the translation j, k, l."""
 
 N_VIEWS = 12
-"""Of a ring: one every 30 degrees."""
+"""Views of a ring, one every 30 degrees."""
+
+_Maps = Annotated[int, Field(ge=2, le=16)]
 
 
-@dataclass(frozen=True)
-class Params(Checked):
-    """How ExFractalDB's categories and images are drawn; the defaults are the published ones.
+class Params(FamilyParams):
+    """How categories and images are drawn.
 
-    maps : the number of maps of a category, uniform in [lowest, highest], 2..16.
-    points : points of the chaos game, 100..10,000,000. Fewer make broken contours.
-    variance_threshold : a category's variance along each axis, in normalised coordinates, exceeds it.
-    weight_range : an image's weight factors lie within this of 1, a step of 0.1 apart: 0 (no weights), 0.1 .. 0.6.
-        0.6 gives the published table of 145 rows, 0.1 .. 0.5 its smaller ones of 25, 49, 73, 97 and 121.
-    viewpoint : `random` is uniform over all rotations (ExFractalDB); `ring` takes 12 views around the vertical axis in
-        turn, of one weight and one cloud of points (MV-FractalDB).
-    jitter_deg : each view of a ring is turned by up to this much, degrees, 0..15. The published code converts to radians
-        twice and so turns by up to pi degrees.
+    The defaults are the published values.
+
+    Attributes
+    ----------
+    maps : 2 .. 16; range of the number of maps of a category, uniform
+    points : 100 .. 10,000,000; points of the chaos game. Few points make broken contours.
+    variance_threshold : 0..1; least variance of a category along each axis, in normalised coordinates
+    weight_range : 0, 0.1 .. 0.6; weight factors of an image lie within this of 1, in steps of 0.1. 0.6 gives the published
+        table of 145 rows; 0.1 .. 0.5 give its smaller ones of 25, 49, 73, 97 and 121 rows.
+    viewpoint : `random` is uniform over all rotations (ExFractalDB). `ring` takes 12 views around the vertical axis in turn,
+        all of one weight and one point cloud (MV-FractalDB).
+    jitter_deg : 0..15, degrees; each view of a ring is turned by up to this. The published code converts to radians twice,
+        which gives pi degrees.
 
     Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code.
     """
 
-    PATH: ClassVar[str] = "params."
-
-    maps: tuple[int, int] = ruled(Interval(Integer(2, 16)), (2, 7))
-    points: int = ruled(Integer(100, 10_000_000), 10_000)
-    variance_threshold: float = ruled(Number(0.0, 1.0), 0.05)
-    weight_range: float = ruled(Choice((0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)), 0.6)
-    viewpoint: str = ruled(Choice(("random", "ring")), "random")
-    jitter_deg: float = ruled(Number(0.0, 15.0), 3.141592653589793)
+    maps: Range[_Maps] = (2, 7)
+    points: int = Field(10_000, ge=100, le=10_000_000)
+    variance_threshold: float = Field(0.05, ge=0, le=1)
+    weight_range: Annotated[int | float, BeforeValidator(one_of((0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)))] = 0.6
+    viewpoint: Literal["random", "ring"] = "random"
+    jitter_deg: float = Field(3.141592653589793, ge=0, le=15)
 
     @cached_property
     def factors(self) -> tuple[float, ...]:
-        """The weight factors other than 1, from the smallest: 0.4, 0.5 ... 1.6."""
+        """Weight factors other than 1, ascending: 0.4, 0.5 .. 1.6."""
         steps = round(self.weight_range * 10)
         return tuple((10 + step) / 10 for step in range(-steps, steps + 1) if step)
 
     @property
     def n_weights(self) -> int:
-        """Rows of the weight table: the identity and, for each coefficient, one row per factor."""
-        return 1 + N_COEFFICIENTS * len(self.factors)
+        """Rows of the weight table.
 
-    @property
-    def max_categories(self) -> int | None:
-        """How many different categories there can be: None, as many as one likes."""
-        return None
+        They are the identity, and one per coefficient and factor.
+        """
+        return 1 + N_COEFFICIENTS * len(self.factors)

@@ -1,15 +1,19 @@
-"""The authors' parameter files: one CSV per category, one row per map, a..l and the probability, no header."""
+"""The authors' parameter files in CSV.
+
+There is one file per category and one row per map, without a header. The columns are a..l and the probability.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pyarrow as pa
 
 from exfractal.categories import SCHEMA, system
 from exfractal.params import N_COEFFICIENTS
-from primitives.fields import InputError, is_finite
+from fdsl.primitives.errors import InputError
 
 _COLUMNS = N_COEFFICIENTS + 1
 
@@ -21,13 +25,16 @@ def _read_map(line: int, cells: list[str]) -> list[float]:
         raise InputError(f"line {line} (={','.join(cells)[:80]!r}) must hold numbers only") from None
     if len(numbers) != _COLUMNS:
         raise InputError(f"line {line} has {len(numbers)} columns; a map has {_COLUMNS}: a..l and its probability")
-    if not is_finite(numbers):
+    if not all(map(math.isfinite, numbers)):
         raise InputError(f"line {line} (={','.join(cells)[:80]!r}) must hold finite numbers only")
     return numbers
 
 
 def _read_category(path: Path) -> tuple[list[list[float]], list[float]]:
-    """Return a file's maps and their probabilities; InputError says which line is wrong."""
+    """Return the maps and probabilities in a file.
+
+    Raises InputError, naming the line.
+    """
     try:
         with path.open(newline="", encoding="ascii") as file:
             rows = [_read_map(line, cells) for line, cells in enumerate(csv.reader(file), 1) if cells]
@@ -39,16 +46,20 @@ def _read_category(path: Path) -> tuple[list[list[float]], list[float]]:
 
 
 def read_csv(folder: Path) -> pa.Table:
-    """Return the categories table, of `exfractal.SCHEMA`, of a folder with the files 000000.csv, 000001.csv, ...
+    """Return the categories in a folder of 000000.csv, 000001.csv, ...
+
+    Returns
+    -------
+    a table of SCHEMA
 
     Raises
     ------
     InputError
-        No such files, a number missing between them, a row that is not 13 finite numbers, maps that make no system.
+        No such files, a gap in their numbers, a row that is not 13 finite numbers, or maps that are not a system.
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
-        raise InputError(f"`{folder}` holds no CSV; it must have one file per category: 000000.csv, 000001.csv, ...")
+        raise InputError(f"`{folder}` holds no CSV files; it must have one per category: 000000.csv, 000001.csv, ...")
     rows = []
     for category, path in enumerate(paths):
         if path.stem != f"{category:06}":
@@ -59,15 +70,17 @@ def read_csv(folder: Path) -> pa.Table:
 
 
 def write_csv(table: pa.Table, folder: Path) -> None:
-    """Write a categories table as the published CSV files; reading them gives the same numbers to the last bit.
+    """Write a categories table as the authors' CSV files.
+
+    Reading them gives the same numbers to the last bit.
 
     Raises
     ------
     InputError
-        The folder holds CSV files, which would be read back as further categories.
+        The folder holds CSV files, which would be read as further categories.
     """
     if any(folder.glob("*.csv")):
-        raise InputError(f"`{folder}` holds CSV files already; name a new or empty folder")
+        raise InputError(f"`{folder}` already holds CSV files; name a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     for row in table.to_pylist():
         with (folder / f"{row['category']:06}.csv").open("w", newline="", encoding="ascii") as file:

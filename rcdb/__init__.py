@@ -1,25 +1,24 @@
-"""RCDB: images of stacked radial contours, labelled by the parameters that they grow from.
+"""RCDB: images of stacked radial contours, labelled by their parameters.
 
-The names below are the family's public contract; `shards.families` says what each must do.
+The names below are the family's contract; see `fdsl.dataset.families`.
 """
 
 from rcdb.categories import DOMAIN, SCHEMA, sample, unpack
-from rcdb.params import Params
-from rcdb.render import BACKGROUND, BIT_DEPTH, DRAWN_SCHEMA, SIZE_PX, Drawn, make, render, render_each, warm
+from rcdb.params import CITATION, TITLE, Params
+from rcdb.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each
 
 __all__ = [
     "BACKGROUND",
     "BIT_DEPTH",
+    "CITATION",
     "DOMAIN",
-    "DRAWN_SCHEMA",
     "SCHEMA",
     "SIZE_PX",
-    "Drawn",
+    "TITLE",
+    "VARIANT_SCHEMA",
     "Params",
-    "make",
-    "render",
+    "compile_kernels",
     "render_each",
     "sample",
     "unpack",
-    "warm",
 ]

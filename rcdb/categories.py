@@ -1,23 +1,25 @@
-"""RCDB's categories: the parameters that all images of a label share."""
+"""Categories of RCDB: the parameters that all images of a label share."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import ValidationError
 
-from primitives.fields import InputError
-from primitives.streams import CATEGORY, Stream, below, domain
-from rcdb.params import LABELS, Params, limits
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.streams import CATEGORY, Stream, below, domain
+from fdsl.primitives.validation import describe
+from rcdb.params import LABELS, VALUE_CHECKS, Params
 
 DOMAIN = 2
 _PARAMETERS = 0
-"""The lane of an attempt's stream."""
+"""Lane of an attempt's stream."""
 
 _MEAN_VERTICES = 100
 
@@ -34,11 +36,14 @@ SCHEMA = pa.schema(
         ("aspect_y", pa.float64()),
     ]
 )
-"""One row per category; a parameter that is not in the label is null, for it is drawn per image."""
+"""One row per category. A parameter outside the label is null: it is drawn per image."""
 
 
 class Shape(NamedTuple):
-    """The parameters that may be in a label; None if drawn per image. Units as in Params."""
+    """Parameters that may be in a label.
+
+    None if drawn per image. Units as in Params.
+    """
 
     vertices: int | None
     contours: int | None
@@ -49,17 +54,17 @@ class Shape(NamedTuple):
     aspect_y: float | None
 
 
-def labels_of(column: str) -> str:
-    """Return the label parameter that a column of a table belongs to: `aspect` for `aspect_x`."""
+def label_of(column: str) -> str:
+    """Return the label parameter of a table column: `aspect` for `aspect_x`."""
     return column.removesuffix("_x").removesuffix("_y")
 
 
 @lru_cache(maxsize=8)
 def _vertex_distribution(low: int, high: int) -> list[float]:
-    """Return P(vertices <= low), P(vertices <= low + 1), ...: high - low + 1 of them, the last one 1.
+    """Return P(vertices <= n) for n = low .. high.
 
-    The floor of an exponential of mean 100 is n with a probability that falls by exp(-1/100) from one n to the next;
-    drawing again outside the range only scales it. The exponential is its power series: no libm.
+    For the floor of an exponential of mean 100, the probability of n falls by exp(-1/100) from one n to the next. Redrawing
+    outside the range only scales it. exp is computed as a power series, without libm.
     """
     ratio, term = 1.0, 1.0
     for k in range(1, 12):
@@ -71,28 +76,33 @@ def _vertex_distribution(low: int, high: int) -> list[float]:
     return distribution
 
 
-def _within(ends: tuple[float, float], word: int) -> float:
-    """Return a number uniform between two ends from one random word."""
+def _uniform(ends: tuple[float, float], word: int) -> float:
+    """Return a number between two ends from one random word, uniform."""
     low, high = ends
     return low + (high - low) * (word + 0.5) * 2.0**-32
 
 
 def draw(params: Params, words: npt.NDArray[np.uint32]) -> Shape:
-    """Return the shape that uint32 (7,) random words give: one word for each of its parameters, in their order."""
+    """Return a shape, drawn from one random word per parameter.
+
+    Parameters
+    ----------
+    words : uint32 (7,), in the order of Shape
+    """
     vertices, contours, perlin, gap, radius, aspect_x, aspect_y = words.tolist()
     return Shape(
         vertices=params.vertices[0] + bisect_left(_vertex_distribution(*params.vertices), (vertices + 0.5) * 2.0**-32),
         contours=params.contours[0] + below(contours, params.contours[1] - params.contours[0] + 1),
-        perlin=_within(params.perlin, perlin),
-        gap=_within(params.gap, gap),
+        perlin=_uniform(params.perlin, perlin),
+        gap=_uniform(params.gap, gap),
         radius=params.radius[0] + below(radius, params.radius[1] - params.radius[0] + 1),
-        aspect_x=_within(params.aspect, aspect_x),
-        aspect_y=_within(params.aspect, aspect_y),
+        aspect_x=_uniform(params.aspect, aspect_x),
+        aspect_y=_uniform(params.aspect, aspect_y),
     )
 
 
 def sample(params: Params, seed: int, attempts: range) -> pa.Table:
-    """Return the categories among some attempts, which all of them are: a table of SCHEMA, `category` counted from 0."""
+    """Return one category per attempt: a table of SCHEMA."""
     shapes = [
         draw(params, Stream(seed, domain(DOMAIN, CATEGORY), 0, attempt).words(_PARAMETERS, len(Shape._fields)))
         for attempt in attempts
@@ -103,7 +113,7 @@ def sample(params: Params, seed: int, attempts: range) -> pa.Table:
             "category": range(len(shapes)),
             "attempt": list(attempts),
             **{
-                name: columns[name] if shapes and labels_of(name) in params.label else [None] * len(shapes)
+                name: columns[name] if shapes and label_of(name) in params.label else [None] * len(shapes)
                 for name in Shape._fields
             },
         },
@@ -112,30 +122,31 @@ def sample(params: Params, seed: int, attempts: range) -> pa.Table:
 
 
 def unpack(params: Params, table: pa.Table) -> Sequence[Shape]:
-    """Return a categories table's shapes, ready to render.
+    """Return the shapes of a categories table.
 
     Raises
     ------
     InputError
-        A parameter of the label is missing from a row, one that is not in the label stands there, or one is out of the
-        limits that Params sets to its range.
+        A parameter of the label is null, another one is not null, or a value is out of the limits of Params.
     """
-    shapes = []
-    for row in table.to_pylist():
-        shape = Shape(*(row[name] for name in Shape._fields))
-        for name, value in zip(Shape._fields, shape, strict=True):
-            if (value is None) == (labels_of(name) in params.label):
-                raise InputError(
-                    f"category {row['category']}: `{name}` (={value}) does not fit the label {list(params.label)};"
-                    " it must be there if it is in the label, and null if not"
-                )
-            if value is not None:
-                try:
-                    limits(labels_of(name)).check(name, value)
-                except InputError as error:
-                    raise InputError(f"category {row['category']}: {error}") from None
-        shapes.append(shape)
-    return shapes
+    return [_shape(params, row) for row in table.to_pylist()]
 
 
-assert {labels_of(name) for name in Shape._fields} == set(LABELS)
+def _shape(params: Params, row: dict[str, Any]) -> Shape:
+    """Return the shape in a row of a categories table."""
+    shape = Shape(*(row[name] for name in Shape._fields))
+    for name, value in zip(Shape._fields, shape, strict=True):
+        if (value is None) == (label_of(name) in params.label):
+            raise InputError(
+                f"category {row['category']}: `{name}` (={value}) does not fit the label {list(params.label)};"
+                " it must be a value if it is in the label, and null if not"
+            )
+        if value is not None:
+            try:
+                VALUE_CHECKS[label_of(name)].validate_python(value)
+            except ValidationError as error:
+                raise InputError(f"category {row['category']}: {describe(error, name)}") from None
+    return shape
+
+
+assert {label_of(name) for name in Shape._fields} == set(LABELS)

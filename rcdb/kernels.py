@@ -1,4 +1,4 @@
-"""The arithmetic of radial contours: arrays and numbers in, vertices out."""
+"""Kernels of radial contours: noise and growth."""
 
 import numpy as np
 from numba import njit
@@ -22,17 +22,19 @@ PERMUTATION = np.array(
 """Source: Perlin, "Improving noise", SIGGRAPH 2002, the reference implementation's table."""
 
 GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
-"""The slope at each lattice point: 1..8, or -1 as the published generator's library has it for one half of them."""
+"""Slope at each lattice point: 1..8, or -1 for half of them, as in the library of the published generator."""
 
 
 @njit(cache=True)
 def perlin(x, left, right):
-    """Return 1-D Perlin noise between two lattice points: one octave of improved gradient noise, times 0.4.
+    """Return 1-D Perlin noise between two lattice points.
+
+    One octave of improved gradient noise, times 0.4.
 
     Parameters
     ----------
-    x : float64, 0..1; how far from the left one
-    left, right : float64; their slopes
+    x : float64, 0..1; position from the left point to the right one
+    left, right : float64; slopes at the points
     """
     low, high = left * x, right * (x - 1.0)
     return 0.4 * (low + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (high - low))
@@ -40,22 +42,22 @@ def perlin(x, left, right):
 
 @njit(cache=True)
 def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre_px, scale, vertices_px):
-    """Grow each contour from the last: every vertex moves outwards along its direction by noise + gap, axis by axis.
+    """Grow each contour from the last one.
+
+    Every vertex moves outwards along its direction by noise + gap, axis by axis. The axes of all vertices are in one row, and
+    slopes are looked up in a loop of their own, so that the other loops vectorise. The published period of the noise, 1024,
+    is a multiple of the table's, 256, so the table's is the real period.
 
     Parameters
     ----------
-    words : uint32 (contours, vertices, 2); each gives a noise position u = 10,000 (word + 1/2) / 2**32 of axis x or y
+    words : uint32 (contours, vertices, 2); axis 2 is x, y; a word gives the noise position 10,000 (word + 1/2) / 2**32
     gradients : float64 (256,); GRADIENTS
-    directions : float64 (vertices, 2); the unit vector of each vertex
-    start : float64 (2,); the semi-axes of the polygon that the first contour grows from, px of a 512 px canvas
+    directions : float64 (vertices, 2); unit vector of each vertex
+    start : float64 (2,); semi-axes of the polygon that the first contour grows from, px of a 512 px canvas
     perlin_px, gap_px : float64, px of a 512 px canvas
     centre_px : float64 (2,); x and y, px of a 512 px canvas
     scale : float64; image px per px of a 512 px canvas
-    vertices_px : int32 (contours, vertices, 2), written; the vertices' coordinates without their fractions, as PIL, which the
-        published code draws with, takes them: truncated, not floored
-
-    The axes of all vertices stand in one row, and looking slopes up has a loop of its own, so that the others vectorise. The
-    published period of the noise, 1024, is a multiple of the table's, 256, which is all there is.
+    vertices_px : int32 (contours, vertices, 2), px, written; axis 2 is x, y; truncated, as PIL does in the published code
     """
     n_contours, n = words.shape[0], 2 * words.shape[1]
     position, centre, x, left, right = np.empty((5, n))
@@ -64,9 +66,9 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     for k in range(n):
         position[k], centre[k] = start[k % 2] * direction[k], centre_px[k % 2]
     for contour in range(n_contours):
-        drawn, grown_px = words[contour].reshape(-1), vertices_px[contour].reshape(-1)
+        noise_words, grown_px = words[contour].reshape(-1), vertices_px[contour].reshape(-1)
         for k in range(n):
-            u = (drawn[k] + 0.5) * (10_000.0 * 2.0**-32)
+            u = (noise_words[k] + 0.5) * (10_000.0 * 2.0**-32)
             cell = np.int32(u)
             x[k], cells[k] = u - cell, cell & 255
         for k in range(n):

@@ -1,4 +1,4 @@
-"""RCDB's images: a stack of closed polygons around one centre, each grown from the last."""
+"""Images of RCDB: stacked polygons around one centre."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from primitives.circle import directions
-from primitives.kernels import draw_polygons
-from primitives.streams import Stream, below
+from fdsl.primitives.circle import directions
+from fdsl.primitives.raster import draw_polygons
+from fdsl.primitives.streams import Stream, below
 from rcdb import kernels
 from rcdb.categories import SCHEMA, Shape, draw
 from rcdb.params import Params
@@ -28,10 +28,13 @@ _SHAPE, _CENTRE, _GREYS, _NOISE, _BREAKS = range(5)
 _CANVAS_PX = 512
 
 
-class Drawn(NamedTuple):
-    """What one image is made of, be it drawn for the category or for the image. Units as in Params.
+class Variant(NamedTuple):
+    """All parameters of one image, from its category or drawn for it.
 
-    centre_x, centre_y : px of a 512 px canvas.
+    Attributes
+    ----------
+    vertices, contours, perlin, gap, radius, aspect_x, aspect_y : as in Params
+    centre_x, centre_y : px of a 512 px canvas
     """
 
     vertices: int
@@ -45,27 +48,27 @@ class Drawn(NamedTuple):
     centre_y: float
 
 
-DRAWN_SCHEMA = pa.schema([*list(SCHEMA)[2:], ("centre_x", pa.float64()), ("centre_y", pa.float64())])
+VARIANT_SCHEMA = pa.schema([*list(SCHEMA)[2:], ("centre_x", pa.float64()), ("centre_y", pa.float64())])
 
 
-def _draw(params: Params, shape: Shape, stream: Stream) -> Drawn:
-    """Draw the centre and what the category leaves open."""
-    own = draw(params, stream.words(_SHAPE, len(Shape._fields)))
+def _draw_variant(params: Params, shape: Shape, stream: Stream) -> Variant:
+    """Draw the centre, and the parameters that the category leaves open."""
+    own_shape = draw(params, stream.words(_SHAPE, len(Shape._fields)))
     low, high = params.centre
     x, y = (low + below(word, high - low + 1) for word in stream.words(_CENTRE, 2))
-    merged = (mine if shared is None else shared for shared, mine in zip(shape, own, strict=True))
-    return Drawn._make((*merged, (_CANVAS_PX + x) / 2, (_CANVAS_PX + y) / 2))
+    values = (own if shared is None else shared for shared, own in zip(shape, own_shape, strict=True))
+    return Variant._make((*values, (_CANVAS_PX + x) / 2, (_CANVAS_PX + y) / 2))
 
 
-def make(params: Params, size_px: int, shape: Shape, stream: Stream, drawn: Drawn) -> Image:
-    """Return the image of what was drawn for the image that `stream` names: uint8 (size_px, size_px), grey on white."""
-    n_contours, n_vertices = drawn.contours, drawn.vertices
+def _draw_image(params: Params, size_px: int, stream: Stream, variant: Variant) -> Image:
+    """Return an image: uint8 (size_px, size_px), grey on white."""
+    n_contours, n_vertices = variant.contours, variant.vertices
     words = stream.words(_NOISE, n_contours * n_vertices * 2).reshape(n_contours, n_vertices, 2)
     vertices_px = np.empty(words.shape, dtype=np.int32)
-    start = np.array((drawn.radius * drawn.aspect_x, drawn.radius * drawn.aspect_y))
-    centre = np.array((drawn.centre_x, drawn.centre_y))
+    start = np.array((variant.radius * variant.aspect_x, variant.radius * variant.aspect_y))
+    centre = np.array((variant.centre_x, variant.centre_y))
     kernels.grow_contours(
-        words, kernels.GRADIENTS, directions(n_vertices), start, drawn.perlin, drawn.gap, centre,
+        words, kernels.GRADIENTS, directions(n_vertices), start, variant.perlin, variant.gap, centre,
         size_px / _CANVAS_PX, vertices_px,
     )  # fmt: skip
     greys = np.minimum(stream.words(_GREYS, n_contours).astype(np.uint64) * 257 >> 32, 255).astype(np.uint8)
@@ -78,18 +81,24 @@ def make(params: Params, size_px: int, shape: Shape, stream: Stream, drawn: Draw
     return image
 
 
-def warm() -> None:
-    """Compile every kernel, or load it from numba's cache, by making one small image."""
-    render(Params(), 16, Shape(3, 1, 0.0, 0.0, 1, 1.0, 1.0), Stream(0, 0, 0, 0))
+def compile_kernels() -> None:
+    """Compile every kernel, or load it from numba's cache.
+
+    Renders a small image.
+    """
+    next(render_each(Params(), 16, [(Shape(3, 1, 0.0, 0.0, 1, 1.0, 1.0), Stream(0, 0, 0, 0))]))
 
 
-def render(params: Params, size_px: int, shape: Shape, stream: Stream) -> tuple[Image, Drawn]:
-    """Draw the parameters of the image that `stream` names, and make it."""
-    drawn = _draw(params, shape, stream)
-    return make(params, size_px, shape, stream, drawn), drawn
+def render_each(
+    params: Params, size_px: int, samples: Iterable[tuple[Shape, Stream]]
+) -> Iterator[tuple[Image, Variant]]:
+    """Yield the image and variant of each sample.
 
-
-def render_each(params: Params, size_px: int, samples: Iterable[tuple[Shape, Stream]]) -> Iterator[tuple[Image, Drawn]]:
-    """Draw the parameters of images, and make them, one after the other."""
+    Yields
+    ------
+    image : uint8 (size_px, size_px), grey on white
+    variant : Variant
+    """
     for shape, stream in samples:
-        yield render(params, size_px, shape, stream)
+        variant = _draw_variant(params, shape, stream)
+        yield _draw_image(params, size_px, stream, variant), variant

@@ -1,4 +1,6 @@
-"""Grey images as PNG files: two-level ones with 1 bit a pixel, others with 8; rows unfiltered, deflated by ISA-L.
+"""Writes grey images as PNG files.
+
+They have 1 or 8 bits per pixel and unfiltered rows, deflated by ISA-L.
 
 Source: W3C, "Portable Network Graphics (PNG) Specification", third edition, sections 5 and 11.2.
 """
@@ -11,14 +13,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
-from numba import njit
+
+from shards.kernels import filter_rows
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY = 0
 _LEVEL = 1
 _RAW = -15
 _ZLIB_HEAD = b"\x78\x5e"
-_ADLER_MODULUS = np.int64(65521)
 _PRIMER_BYTES = 8
 
 
@@ -30,40 +32,18 @@ def _chunk(kind: bytes, *pieces: bytes) -> bytes:
     return b"".join((struct.pack(">I", n_bytes), kind, *pieces, struct.pack(">I", checksum)))
 
 
-@njit(cache=True)
-def _lay_rows(packed: npt.NDArray[np.uint8], rows: npt.NDArray[np.uint8]) -> np.int64:
-    """Put filter type 0 and a row of an image into each row, and return the Adler-32 of all.
+def _deflate(rows: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
+    """Return the pieces of a deflate stream.
 
-    The checksum of zlib's streams is taken while the rows are at hand: read again, they would take as long as copying them.
+    The stream depends on its input only.
+
+    ISA-L's x86 code for levels 1 and 2 hashes the third byte of a stream by an address (up to 2.32.1: label
+    write_first_byte in igzip_icf_body_h1_gr_bt.asm shifts an unset register). About one image in 5,000 would have other
+    bytes in another process. Flushing a few bytes first takes another path and costs 11 bytes.
 
     Parameters
     ----------
-    packed : uint8 (height, row), row at most 5,000
-    rows : uint8 (height, 1 + row), written
-
-    Source: Deutsch, Gailly, "ZLIB Compressed Data Format Specification", RFC 1950, section 8.2.
-    """
-    n = packed.shape[1]
-    low, high = np.int64(1), np.int64(0)
-    for y in range(packed.shape[0]):
-        rows[y, 0] = 0
-        total = weighted = np.uint32(0)
-        for x in range(n):
-            rows[y, x + 1] = packed[y, x]
-            total = np.uint32(total + packed[y, x])
-            weighted = np.uint32(weighted + packed[y, x] * np.uint32(n - x))
-        high = (high + (n + 1) * low + weighted) % _ADLER_MODULUS
-        low = (low + total) % _ADLER_MODULUS
-    return high << 16 | low
-
-
-def _deflate(rows: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
-    """Return the pieces of bytes, uint8 (n,), as a deflate stream that depends on nothing but them.
-
-    ISA-L's x86 code for levels 1 and 2 files the third byte of a stream under a hash of an address (up to 2.32.1: the
-    label write_first_byte in igzip_icf_body_h1_gr_bt.asm shifts a register that nothing has set), so that about one image
-    in 5,000 would come out with other bytes in another process. A few bytes flushed on their own take another path, and
-    cost 11 bytes.
+    rows : uint8 (n,)
     """
     deflate = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW)
     return (
@@ -75,7 +55,10 @@ def _deflate(rows: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
 
 
 def is_whole(payload: bytes, width: int, height: int, bit_depth: int) -> bool:
-    """Return whether a file is a PNG as `encode` writes it: three chunks with right checksums, unfiltered rows in between."""
+    """Return whether a file is a PNG as `encode` writes it.
+
+    It has three chunks with right checksums, and unfiltered rows.
+    """
     start = head(width, height, bit_depth)
     data = payload[len(start) + 8 : -len(_END) - 4]
     if payload != b"%b%b%b" % (start, _chunk(b"IDAT", data), _END):
@@ -91,7 +74,7 @@ def is_whole(payload: bytes, width: int, height: int, bit_depth: int) -> bool:
 
 @lru_cache(maxsize=16)
 def head(width: int, height: int, bit_depth: int) -> bytes:
-    """Return the signature and the IHDR chunk, which every such image begins with."""
+    """Return the signature and the IHDR chunk."""
     return _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, _GREY, 0, 0, 0))
 
 
@@ -103,17 +86,17 @@ def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
 
     Parameters
     ----------
-    image : uint8 (height, width), width at most 5,000; 0..255, or, for a bit depth of 1, black where 0 and white elsewhere
+    image : uint8 (height, width), width at most 5,000. For a bit depth of 1, 0 is black and the rest white.
     bit_depth : 1 or 8
     """
     height, width = image.shape
     packed = np.packbits(image, axis=1) if bit_depth == 1 else image
     rows = np.empty((height, packed.shape[1] + 1), dtype=np.uint8)
-    adler = struct.pack(">I", _lay_rows(packed, rows))
+    adler = struct.pack(">I", filter_rows(packed, rows))
     data = _chunk(b"IDAT", _ZLIB_HEAD, *_deflate(rows.reshape(-1)), adler)
     return b"".join((head(width, height, bit_depth), data, _END))
 
 
-def warm() -> None:
+def compile_kernels() -> None:
     """Compile what `encode` calls, or load it from numba's cache."""
     encode(np.zeros((1, 1), dtype=np.uint8), 8)

@@ -1,4 +1,6 @@
-"""Plain USTAR files, the same bytes for the same members: fixed owner, mode and time, no extended records.
+"""Writes plain USTAR files.
+
+Owner, mode and time are fixed and there are no extended records, so the same members give the same bytes.
 
 Source: IEEE Std 1003.1-2017, pax, "ustar Interchange Format".
 """
@@ -10,7 +12,7 @@ from typing import BinaryIO
 
 BLOCK = 512
 _BUFFER = 1 << 17
-"""Bytes that are written and hashed at a time: they stay in the processor's cache in between."""
+"""Bytes written and hashed at a time; they fit the processor's cache."""
 
 
 def _template() -> bytes:
@@ -25,21 +27,30 @@ def _template() -> bytes:
 
 _HEADER = _template()
 _HEADER_SUM = sum(_HEADER)
-_ZEROS = bytes(2 * BLOCK)
+END = bytes(2 * BLOCK)
+"""End of an archive."""
 
 
 def member(name: bytes, payload: bytes) -> bytes:
-    """Return one regular file of a tar: header, payload and padding. `name` is at most 100 bytes of ASCII."""
+    """Return one regular file of a tar: header, payload, padding.
+
+    Parameters
+    ----------
+    name : ASCII, at most 100 bytes
+    """
     size = b"%011o" % len(payload)
     checksum = b"%06o\0 " % (_HEADER_SUM + sum(name) + sum(size))
-    padding = _ZEROS[: -len(payload) % BLOCK]
+    padding = END[: -len(payload) % BLOCK]
     return b"".join((name, _HEADER[len(name) : 124], size, _HEADER[135:148], checksum, _HEADER[156:], payload, padding))
 
 
 class TarWriter:
-    """Writes members to a binary file in large pieces and hashes what it writes.
+    """Writes members to a binary file and hashes them.
 
-    bytes : written so far; sha256, md5 : of them. All are whole once `close` has been called.
+    Attributes
+    ----------
+    bytes : number of bytes written; complete after `close`
+    sha256 : hash of these bytes
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -47,7 +58,6 @@ class TarWriter:
         self._pending = bytearray()
         self.bytes = 0
         self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False)
 
     def add(self, name: str, payload: bytes) -> None:
         """Append a member."""
@@ -56,13 +66,12 @@ class TarWriter:
             self._flush()
 
     def close(self) -> None:
-        """Append the end of the archive and hand all bytes to the file, which stays open."""
-        self._pending += _ZEROS
+        """Append the end of the archive; the file stays open."""
+        self._pending += END
         self._flush()
 
     def _flush(self) -> None:
         self._file.write(self._pending)
         self.sha256.update(self._pending)
-        self.md5.update(self._pending)
         self.bytes += len(self._pending)
         self._pending.clear()

@@ -1,8 +1,8 @@
-"""Harms shards in every way that comes to mind, many times, and counts how often `verify` says so.
+"""Damages shards in many ways, many times, and counts how often `verify` finds it.
 
     python -m tests.corruptions [TIMES]
 
-prints a line for each kind of harm: how often it was tried, and found. The tests run the same with fewer tries.
+prints a line per kind of damage. The tests do the same.
 """
 
 from __future__ import annotations
@@ -15,233 +15,271 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards import bake
-from shards.content import verify_shard
-from shards.directory import Directory, open_directory
+from fdsl import Problem, bake, open_directory
+from fdsl.dataset.families import FAMILIES
+from fdsl.dataset.plan import Shard
+from shards.checking import check_shard
+from shards.directory import Directory
 from shards.png import encode
-from tests.shards.conftest import FAMILIES, shards_of, small_spec
-from tests.shards.harm import damage, edit_json, members, pack, reseal
+from tests.shards.conftest import SERIAL, shards_of, small_spec
+from tests.shards.harm import Members, damage, edit_json, members, pack, replace_with_fifo, reseal
 
 SHARD = "train-000003"
 TIMES = 40
 
-EVIL = ("../../evil.png", "/tmp/evil.png", "..\\evil.png", "a/../../evil.png", "~/evil.png", "con.png", "")
-"""Names that a reader which believes them would write, or read, elsewhere."""
+EVIL_NAMES = ("../../evil.png", "/tmp/evil.png", "..\\evil.png", "a/../../evil.png", "~/evil.png", "con.png", "")
+"""Names that make a careless reader write elsewhere."""
 
 
-def _tar(directory: Directory) -> Path:
-    return directory.path / f"{SHARD}.tar"
+class Target(NamedTuple):
+    """A copy of a shard to damage.
+
+    Attributes
+    ----------
+    directory : it holds the files of this shard only
+    shard : Shard
+    """
+
+    directory: Directory
+    shard: Shard
+
+    @property
+    def tar(self) -> Path:
+        return self.directory.tar(self.shard)
+
+    @property
+    def table(self) -> Path:
+        return self.directory.samples(self.shard)
+
+    @property
+    def receipt(self) -> Path:
+        return self.directory.receipt(self.shard)
 
 
-def flip_a_bit(directory: Directory, rng: random.Random) -> None:
-    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
+Harm = Callable[[Target, random.Random], None]
+
+
+def flip_bit(target: Target, rng: random.Random) -> None:
+    path = rng.choice([target.tar, target.table])
     damage(path, rng.randrange(path.stat().st_size), 1 << rng.randrange(8))
 
 
-def truncate(directory: Directory, rng: random.Random) -> None:
-    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
+def truncate(target: Target, rng: random.Random) -> None:
+    path = rng.choice([target.tar, target.table])
     path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
 
 
-def prolong(directory: Directory, rng: random.Random) -> None:
-    with _tar(directory).open("ab") as file:
+def extend(target: Target, rng: random.Random) -> None:
+    with target.tar.open("ab") as file:
         file.write(rng.randbytes(rng.randrange(1, 2000)))
 
 
-def overwrite(directory: Directory, rng: random.Random) -> None:
-    content = bytearray(_tar(directory).read_bytes())
+def overwrite(target: Target, rng: random.Random) -> None:
+    content = bytearray(target.tar.read_bytes())
     n, at = rng.randrange(4, 600), rng.randrange(len(content) - 600)
     content[at : at + n] = bytes(255 - byte for byte in content[at : at + n])
-    _tar(directory).write_bytes(content)
+    target.tar.write_bytes(content)
 
 
-def edit_a_receipt(directory: Directory, rng: random.Random) -> None:
-    path = directory.path / "receipts" / f"{SHARD}.json"
+def edit_receipt(target: Target, rng: random.Random) -> None:
     wrong: dict[str, Any] = {
         "shard": "train-000004.tar", "split": "validation", "samples": 5, "bytes": rng.randrange(10**6),
-        "sha256": rng.randbytes(32).hex(), "md5": rng.randbytes(16).hex(), "samples_sha256": rng.randbytes(32).hex(),
-        "spec": rng.randbytes(32).hex(),
+        "sha256": rng.randbytes(32).hex(), "samples_sha256": rng.randbytes(32).hex(), "spec": rng.randbytes(32).hex(),
     }  # fmt: skip
-    field = rng.choice(sorted(wrong))
-    edit_json(path, **{field: wrong[field]})
+    key = rng.choice(sorted(wrong))
+    edit_json(target.receipt, **{key: wrong[key]})
 
 
-def replace_by_a_fifo(directory: Directory, rng: random.Random) -> None:
-    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
-    path.unlink()
-    os.mkfifo(path)
+def add_space_to_receipt(target: Target, rng: random.Random) -> None:
+    content = target.receipt.read_text()
+    at = rng.choice([k for k, character in enumerate(content) if character in ",{}:"])
+    target.receipt.write_text(f"{content[:at]} {content[at:]}")
 
 
-def blow_up(directory: Directory, rng: random.Random) -> None:
-    path = rng.choice([_tar(directory), directory.path / "samples" / f"{SHARD}.parquet"])
+def replace_file_with_fifo(target: Target, rng: random.Random) -> None:
+    replace_with_fifo(rng.choice([target.tar, target.table]))
+
+
+def make_huge(target: Target, rng: random.Random) -> None:
+    path = rng.choice([target.tar, target.table])
     os.truncate(path, rng.randrange(2**35, 2**40))
 
 
-def add_a_space_to_a_receipt(directory: Directory, rng: random.Random) -> None:
-    path = directory.path / "receipts" / f"{SHARD}.json"
-    content = path.read_text()
-    at = rng.choice([k for k, character in enumerate(content) if character in ",{}:"])
-    path.write_text(f"{content[:at]} {content[at:]}")
-
-
-def harm_a_table(directory: Directory, rng: random.Random) -> None:
-    path = directory.path / "samples" / f"{SHARD}.parquet"
-    table = pq.read_table(path)
+def change_table(target: Target, rng: random.Random) -> None:
+    table = pq.read_table(target.table)
     k = rng.randrange(table.num_columns)
-    name, column = table.column_names[k], table.column(k)
+    names, column = table.column_names, table.column(k)
     table = rng.choice([
-        table.append_column(name, column),
+        table.append_column(names[k], column),
         table.remove_column(k),
-        table.rename_columns([f"{each}x" if each == name else each for each in table.column_names]),
+        table.rename_columns([*names[:k], f"{names[k]}x", *names[k + 1 :]]),
         table.slice(1),
         table.set_column(1, "category", pa.array([-1] * len(table), pa.int32())),
         table.set_column(0, "key", pa.array(["x"] * len(table))),
     ])  # fmt: skip
-    pq.write_table(table, path)
-    reseal(directory, shards_of(directory)[SHARD])
+    pq.write_table(table, target.table)
+    reseal(*target)
 
 
-def build_a_strange_tar(directory: Directory, rng: random.Random) -> None:
-    """Headers that a tar reader nests, or that promise gigabytes."""
+def nest_tar_headers(target: Target, rng: random.Random) -> None:
+    """Write headers that a tar reader nests, or that promise gigabytes."""
     kind = rng.choice([tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, tarfile.SYMTYPE, b"Z"])
-    header = tarfile.TarInfo(members(_tar(directory))[0][0])
+    header = tarfile.TarInfo(members(target.tar)[0][0])
     header.type, header.size = kind, 512
     block = bytearray(header.tobuf(tarfile.GNU_FORMAT)[:512])
     if kind == tarfile.GNUTYPE_SPARSE:
         block[386:410], block[483:495] = b"%011o\0%011o\0" % (2**32, 512), b"%011o\0" % 2**33
         block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
-    _tar(directory).write_bytes((bytes(block) + bytes(512)) * rng.choice([1, 1500]) + bytes(1024))
-    reseal(directory, shards_of(directory)[SHARD])
+    target.tar.write_bytes((bytes(block) + bytes(512)) * rng.choice([1, 1500]) + bytes(1024))
+    reseal(*target)
 
 
-def _repack(
-    change: Callable[[list[tuple[str, bytes]], random.Random], None],
-) -> Callable[[Directory, random.Random], None]:
-    """Return a harm that changes a tar's members and makes the receipt fit, so that only the content can tell."""
+def change_header(target: Target, rng: random.Random) -> None:
+    """Change a byte of a header, other than its checksum, and make the checksum fit."""
+    content = bytearray(target.tar.read_bytes())
+    sizes = [512 + -(-len(payload) // 512) * 512 for _, payload in members(target.tar)]
+    start = sum(sizes[: rng.randrange(len(sizes))])
+    at = rng.choice([k for k in range(512) if not 148 <= k < 156])
+    content[start + at] ^= rng.randrange(1, 256)
+    content[start + 148 : start + 156] = b" " * 8
+    content[start + 148 : start + 156] = b"%06o\0 " % sum(content[start : start + 512])
+    target.tar.write_bytes(content)
+    reseal(*target)
 
-    def harm(directory: Directory, rng: random.Random) -> None:
-        files = members(_tar(directory))
+
+def append_archive(target: Target, rng: random.Random) -> None:
+    """Append zeros or a second archive, which readers that skip zeros read."""
+    content = target.tar.read_bytes()
+    target.tar.write_bytes(content + rng.choice([content, bytes(512), bytes(8704), content[:2048]]))
+    reseal(*target)
+
+
+def _resealed(change: Callable[[Members, random.Random], None]) -> Harm:
+    """Return a harm that changes a tar's members and makes the receipt fit."""
+
+    def harm(target: Target, rng: random.Random) -> None:
+        files = members(target.tar)
         change(files, rng)
-        pack(_tar(directory), files)
-        reseal(directory, shards_of(directory)[SHARD])
+        pack(target.tar, files)
+        reseal(*target)
 
     harm.__name__ = change.__name__
     return harm
 
 
-@_repack
-def exchange_two_members(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def swap_two_members(files: Members, rng: random.Random) -> None:
     one, other = rng.sample(range(len(files)), 2)
     files[one], files[other] = files[other], files[one]
 
 
-@_repack
-def write_a_wrong_label(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def write_wrong_label(files: Members, rng: random.Random) -> None:
     k = rng.randrange(1, len(files), 2)
     name, label = files[k]
     wrong = [b"", b"-1", b"5", b"0x1", b"1.0", label + b"\n", b"0" + label, b" " + label, b"\xff"]
     files[k] = name, rng.choice([*wrong, *(b"%d" % c for c in range(5) if b"%d" % c != label)])
 
 
-@_repack
-def rename_a_member(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def rename_member(files: Members, rng: random.Random) -> None:
     k = rng.randrange(len(files))
-    files[k] = rng.choice([*EVIL, "000000_000099.png", files[k][0].upper(), files[k - 1][0]]), files[k][1]
+    files[k] = rng.choice([*EVIL_NAMES, "000000_000099.png", files[k][0].upper(), files[k - 1][0]]), files[k][1]
 
 
-@_repack
-def drop_a_member(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def delete_member(files: Members, rng: random.Random) -> None:
     del files[rng.randrange(len(files))]
 
 
-@_repack
-def add_a_member(files: list[tuple[str, bytes]], rng: random.Random) -> None:
-    files.insert(rng.randrange(len(files) + 1), (rng.choice([*EVIL, "x.png", files[0][0]]), rng.randbytes(20)))
+@_resealed
+def add_member(files: Members, rng: random.Random) -> None:
+    name = rng.choice([*EVIL_NAMES, "x.png", files[0][0]])
+    files.insert(rng.randrange(len(files) + 1), (name, rng.randbytes(20)))
 
 
-@_repack
-def flip_a_bit_of_a_png(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def flip_bit_of_png(files: Members, rng: random.Random) -> None:
     k = rng.randrange(0, len(files), 2)
     content = bytearray(files[k][1])
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     files[k] = files[k][0], bytes(content)
 
 
-@_repack
-def truncate_a_png(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def truncate_png(files: Members, rng: random.Random) -> None:
     k = rng.randrange(0, len(files), 2)
     files[k] = files[k][0], files[k][1][: rng.randrange(len(files[k][1]))]
 
 
-@_repack
-def change_a_pixel(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def change_pixel(files: Members, rng: random.Random) -> None:
     k = rng.randrange(0, len(files), 2)
     image = cv2.imdecode(np.frombuffer(files[k][1], dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     assert image is not None
     row, column = rng.randrange(64), rng.randrange(64)
     image[row, column] = 255 - image[row, column]
-    files[k] = files[k][0], encode(image.astype(np.uint8), 1 if set(np.unique(image)) <= {0, 255} else 8)
+    bit_depth = files[k][1][24]
+    files[k] = files[k][0], encode(image.astype(np.uint8), bit_depth)
 
 
-@_repack
-def exchange_two_images(files: list[tuple[str, bytes]], rng: random.Random) -> None:
+@_resealed
+def swap_two_images(files: Members, rng: random.Random) -> None:
     one, other = rng.sample(range(0, len(files), 2), 2)
     files[one], files[other] = (files[one][0], files[other][1]), (files[other][0], files[one][1])
 
 
 BY_HASH = (
-    flip_a_bit, truncate, prolong, overwrite, edit_a_receipt, add_a_space_to_a_receipt, replace_by_a_fifo, blow_up,
+    flip_bit, truncate, extend, overwrite, edit_receipt, add_space_to_receipt, replace_file_with_fifo, make_huge,
 )  # fmt: skip
 BY_CONTENT = (
-    exchange_two_members, write_a_wrong_label, rename_a_member, drop_a_member, add_a_member, flip_a_bit_of_a_png,
-    truncate_a_png, harm_a_table, build_a_strange_tar,
+    swap_two_members, write_wrong_label, rename_member, delete_member, add_member, flip_bit_of_png, truncate_png,
+    change_table, nest_tar_headers, change_header, append_archive,
 )  # fmt: skip
-BY_RENDERING = (change_a_pixel, exchange_two_images)
-HARMS = {
-    **dict.fromkeys(BY_HASH, "its receipt"),
-    **dict.fromkeys(BY_CONTENT, "content, its receipt made to fit"),
-    **dict.fromkeys(BY_RENDERING, "rendering again, its receipt made to fit"),
+BY_RENDERING = (change_pixel, swap_two_images)
+HARMS: dict[Harm, str] = {
+    **dict.fromkeys(BY_HASH, "the receipt"),
+    **dict.fromkeys(BY_CONTENT, "the content; the receipt was made to fit"),
+    **dict.fromkeys(BY_RENDERING, "rendering again; the receipt was made to fit"),
 }
 """Each harm, and what finds it."""
 
 
-def what_is_found(out: Path, harm: Callable[[Directory, random.Random], None], seed: int) -> list[str]:
-    """Harm a copy of a baked dataset, as the seed says; return what `verify` finds."""
-    shard = shards_of(open_directory(out))[SHARD]
-    rerender = range(shard.samples) if harm in BY_RENDERING else ()
+def problems_after(original: Directory, harm: Harm, seed: int) -> list[Problem]:
+    """Damage a copy of a shard; return what the check of the shard finds."""
+    shard = shards_of(original)[SHARD]
+    positions = range(shard.n_samples) if harm in BY_RENDERING else ()
     with tempfile.TemporaryDirectory() as folder:
-        copy = open_directory(Path(shutil.copytree(out, Path(folder, "a", "b", "c"))))
-        harm(copy, random.Random(seed))
+        target = Target(Directory(Path(folder, "a", "b", "c"), original.dataset), shard)
+        for file in (Directory.tar, Directory.samples, Directory.receipt):
+            copy = file(target.directory, shard)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file(original, shard), copy)
+        harm(target, random.Random(seed))
         before = sorted(Path(folder).rglob("*"))
-        problems = verify_shard(copy, shard, rerender).problems
-        assert sorted(Path(folder).rglob("*")) == before, "verifying wrote something"
+        problems = check_shard(target.directory, (shard, positions)).problems
+        assert sorted(Path(folder).rglob("*")) == before, "the check wrote something"
         return problems
-
-
-def count(out: Path, harm: Callable[[Directory, random.Random], None], times: int) -> tuple[int, int, list[str]]:
-    """Harm copies of a baked dataset; return how often, how often `verify` found it, and what it said."""
-    said = [what_is_found(out, harm, seed) for seed in range(times)]
-    return times, sum(map(bool, said)), [problem for problems in said for problem in problems]
 
 
 def main() -> int:
     """Print the table; return 1 if a harm was not found."""
-    times, n_tried, n_found = int((sys.argv[1:] or [TIMES])[0]), 0, 0
+    n_times, n_tried, n_found = int((sys.argv[1:] or [TIMES])[0]), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES:
-            bake(small_spec(family), Path(folder, family), workers=1)
-        for harm, how in HARMS.items():
-            counts = [count(Path(folder, family), harm, times) for family in FAMILIES]
-            tried, found = sum(each[0] for each in counts), sum(each[1] for each in counts)
-            print(f"{harm.__name__.replace('_', ' '):24}{tried:6} tried{found:6} found   by {how}")
-            n_tried, n_found = n_tried + tried, n_found + found
+            bake(small_spec(family), Path(folder, family), executor=SERIAL)
+        originals = [open_directory(Path(folder, family)) for family in FAMILIES]
+        for harm, finder in HARMS.items():
+            results = [bool(problems_after(original, harm, k)) for original in originals for k in range(n_times)]
+            print(f"{harm.__name__.replace('_', ' '):24}{len(results):6} tried{sum(results):6} found   by {finder}")
+            n_tried, n_found = n_tried + len(results), n_found + sum(results)
     print(f"{'in all':24}{n_tried:6} tried{n_found:6} found")
     return int(n_found < n_tried)
 

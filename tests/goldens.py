@@ -1,19 +1,16 @@
-"""Hashes of images and categories that must stay what they are. Make goldens.json again: python tests/goldens.py"""
+"""Hashes of images and categories, which must not change.
+
+To write goldens.json again: python -m tests.goldens
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # run as a file, Python looks into tests/ first, where tests/shards would hide shards
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from shards.bake import render
-from shards.categories import sample_categories
-from shards.spec import parse_spec
+from fdsl import Dataset, parse_spec, search_categories
 
 FILE = Path(__file__).with_name("goldens.json")
 
@@ -51,22 +48,22 @@ SPECS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""Small datasets of 3 categories, 30 instances to train on and 4 to validate on."""
+"""Small datasets of 3 categories, with 30 train and 4 validation instances each."""
 
 IMAGES = [(0, 0), (0, 11), (1, 12), (2, 29), (2, 33)]
-"""The (category, instance) of each dataset that are hashed; the last one is of the validation split."""
+"""(category, instance) of the images that are hashed; the last one is in the validation split."""
 
 
 def make_goldens() -> dict[str, str]:
-    """Return the hash of each dataset's categories' numbers, and of the pixels of some of its images."""
+    """Return hashes of the categories and of some images of each dataset."""
     goldens = {}
     for name, mapping in SPECS.items():
         spec = parse_spec({"name": name, "categories": 3, "instances": {"train": 30, "validation": 4}} | mapping)
-        table = sample_categories(spec).table
-        numbers = json.dumps(table.to_pylist(), sort_keys=True).encode()
+        dataset = Dataset(spec, search_categories(spec).table)
+        numbers = json.dumps(dataset.table.to_pylist(), sort_keys=True).encode()
         goldens[f"{name} categories"] = hashlib.sha256(numbers).hexdigest()
         for category, instance in IMAGES:
-            pixels = render(spec, table, category, instance).tobytes()
+            pixels = dataset.image(category, instance).tobytes()
             goldens[f"{name} {category:06}_{instance:06}"] = hashlib.sha256(pixels).hexdigest()
     return goldens
 

@@ -1,12 +1,16 @@
-"""The command line, driven as a user would."""
+"""The command line: output, files and refusals. Most tests run it in this process; see `tests.commands`."""
+
+from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-import signal
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -15,12 +19,17 @@ import pytest
 import yaml
 
 import cli
+from fdsl import InputError, load_spec, presets
+from fdsl.dataset.families import FAMILIES
+from shards import baking
+from tests.commands import error_line, fdsl, refused, succeeded
+from tests.processes import PATIENCE_S
+from tests.shards.conftest import FDSL, members, snapshot
 
 ROOT = Path(__file__).parent.parent
-FDSL = str(Path(sys.executable).with_name("fdsl"))
 COMMANDS = sorted(cli.fdsl.commands)
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "name": "small",
     "family": "exfractal",
     "categories": 4,
@@ -29,268 +38,191 @@ SMALL = {
     "shards": {"samples": 10},
     "params": {"points": 1000},
 }
-
-
-def fdsl(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([FDSL, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
-
-
-def refused(*arguments: object, cwd: Path | None = None, status: int = 1) -> str:
-    """Return the one line with which a command fails."""
-    done = fdsl(*arguments, cwd=cwd)
-    assert done.returncode == status, done.stderr
-    assert done.stderr.startswith("fdsl: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+"""32 images: 3 train shards of 8 and one validation shard of 8."""
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
+    """A small spec's file, alone in a folder."""
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL))
     return path
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_has_help_with_an_example(name: str, flag: str) -> None:
-    done = fdsl(name, flag)
-    assert done.returncode == 0
-    example = done.stdout.split("Example:\n")[1].strip()
-    assert example.startswith(f"fdsl {name} ")
-    arguments = shlex.split(example.split(">")[0])[2:]
-    cli.fdsl.commands[name].make_context(name, arguments)
+@pytest.fixture(scope="module")
+def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small dataset, baked; not to be changed."""
+    folder = tmp_path_factory.mktemp("baked")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    succeeded("bake", "small.yaml", "-o", "out", "--workers", 1, cwd=folder)
+    return folder / "out"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_does(name: str) -> None:
-    for parameter in cli.fdsl.commands[name].params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, f"{name} {parameter.name}"
+@pytest.fixture
+def copy(baked: Path, small: Path) -> Path:
+    """A copy of the baked dataset beside its spec, to be changed."""
+    return Path(shutil.copytree(baked, small.parent / "out"))
 
 
-def test_help_and_version() -> None:
-    assert set(COMMANDS) <= set(fdsl("-h").stdout.split())
-    assert fdsl("--version").stdout.startswith("fdsl, version ")
+@pytest.fixture(scope="module")
+def other_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Categories that the small spec would not sample."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    succeeded("sample", "small.yaml", "--seed", 7, "-o", "other.parquet", "--workers", 1, cwd=folder)
+    return folder / "other.parquet"
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, cli; print(*{'numba', 'numpy', 'pyarrow', 'cv2', 'joblib'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == ""
+def events(path: Path) -> list[dict[str, Any]]:
+    """The events of a log."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_presets_prints_yaml_that_is_a_spec_of_its_own(tmp_path: Path) -> None:
-    names = [line.split()[0] for line in fdsl("presets").stdout.splitlines()]
-    assert set(names) == {
-        "quickstart-exfractal", "quickstart-rcdb", "exfractaldb-1k", "exfractaldb-21k", "rcdb-1k", "rcdb-21k",
-        "mvfractaldb-1k",
-    }  # fmt: skip
-    copy = tmp_path / "copy.yaml"
-    copy.write_text(fdsl("presets", "rcdb-21k").stdout)
-    assert fdsl("plan", copy).stdout.startswith("rcdb-21k: rcdb, 21,000 categories, 512 px\n")
+# The command as it is installed
 
 
-def test_plan_counts_and_writes_nothing(small: Path) -> None:
-    before = sorted(small.parent.iterdir())
-    done = fdsl("plan", small, "--workers", 2)
-    assert "train                24 images in 3 shards" in done.stdout
-    assert "validation            8 images in 1 shard\n" in done.stdout
-    assert sorted(small.parent.iterdir()) == before
+@pytest.mark.slow
+def test_installed_command_runs(small: Path) -> None:
+    """Standard streams hold ASCII only; the names of files do not."""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [FDSL, *arguments],
+            cwd=small.parent, env=environment, encoding="utf-8", capture_output=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+
+    assert run("--version").stdout.startswith("fdsl, version ")
+    baked = run("bake", "small.yaml", "-o", "größe", "--workers", "1")
+    assert (baked.returncode, ": baked 32 images in 4 shards, " in baked.stdout) == (0, True), baked.stderr
+    assert (small.parent / "größe" / "_info.json").exists()
+    missing = run("verify", "grösse")
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert "is not a directory; name one that `fdsl bake` has made" in missing.stderr
+    usage = run("bake")
+    assert (usage.returncode, usage.stderr) == (2, "fdsl: Missing argument 'SPEC'; see `fdsl bake -h`\n")
 
 
-def test_plan_warns_of_too_few_shards(tmp_path: Path) -> None:
-    spec = {**SMALL, "categories": 1000, "instances": {"train": 100}, "shards": {"samples": 10_000}}
-    path = tmp_path / "few.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    assert "warning: only 10 train shards" in fdsl("plan", path).stderr
-    path.write_text(yaml.safe_dump({**spec, "shards": {"samples": 1000}}))
-    assert "warning" not in fdsl("plan", path).stderr
+@pytest.mark.slow
+def test_import_of_help_is_light() -> None:
+    heavy = {"numba", "numpy", "pyarrow", "cv2", "joblib", "yaml"}
+    code = f"import sys, cli; print(*{heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_plan_of_21_million_images_is_light() -> None:
-    """VmHWM is the peak of this program; getrusage would count the test process that it was forked from."""
+    """VmHWM is the peak of this program; getrusage would count the process that it was forked from."""
     code = "import cli, sys; sys.argv[1:] = ['plan', 'exfractaldb-21k']; cli.main(); print(open('/proc/self/status').read())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "21,000,000 images in 2,100 shards" in done.stdout
     (peak_kib,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
     assert int(peak_kib) < 300 * 1024
 
 
-def test_preview_is_a_picture_of_the_asked_rows_and_columns(small: Path) -> None:
-    done = fdsl("preview", small, "-o", "sheet.png", "--categories", 3, "--instances", 5, cwd=small.parent)
-    sheet = cv2.imread(str(small.parent / "sheet.png"), cv2.IMREAD_GRAYSCALE)
-    assert sheet is not None
-    assert sheet.shape == (40 + 3 * 132, 44 + 5 * 132)
-    assert done.stdout == "sheet.png: 704 x 436 px\n"
-
-
-def test_sample_reports_the_search_and_does_not_depend_on_workers(small: Path) -> None:
-    done = fdsl("sample", small, "-o", "one.parquet", "--workers", 1, cwd=small.parent)
-    assert done.stdout.startswith("4 categories of ")
-    assert "% accepted): one.parquet" in done.stdout
-    fdsl("sample", small, "-o", "three.parquet", "--workers", 3, cwd=small.parent)
-    assert (small.parent / "one.parquet").read_bytes() == (small.parent / "three.parquet").read_bytes()
-
-
-def test_sample_takes_another_seed_and_number(small: Path) -> None:
-    fdsl("sample", small, "-o", "a.parquet", "--categories", 2, "--seed", 7, cwd=small.parent)
-    fdsl("sample", small, "-o", "b.parquet", "--categories", 2, cwd=small.parent)
-    a, b = (pq.read_table(small.parent / name) for name in ("a.parquet", "b.parquet"))
-    assert a.num_rows == b.num_rows == 2
-    assert a != b
-
-
-def test_csv_files_go_out_and_come_back_and_bake_the_same(small: Path) -> None:
-    folder = small.parent
-    fdsl("sample", small, "--to-csv", "csv", "-o", "searched.parquet", cwd=folder)
-    assert fdsl("sample", "--from-csv", "csv", "-o", "read.parquet", cwd=folder).returncode == 0
-    for name in ("searched", "read"):
-        done = fdsl("bake", small, "-o", name, "--categories-from", f"{name}.parquet", "--workers", 1, cwd=folder)
-        assert done.returncode == 0, done.stderr
-    tars = sorted(path.name for path in (folder / "read").glob("*.tar"))
-    assert len(tars) == 4
-    for tar in tars:
-        assert (folder / "read" / tar).read_bytes() == (folder / "searched" / tar).read_bytes()
-
-
-def test_bake_says_what_it_made_and_what_is_next(small: Path) -> None:
-    first = fdsl("bake", small, "-o", "out", "--shards", "0:2", "--workers", 1, cwd=small.parent)
-    assert "baked 16 images in 2 shards" in first.stdout
-    assert "2 shards of the dataset still to be baked" in first.stdout
-    second = fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
-    assert "2 shards there already, by their receipts" in second.stdout
-    assert "complete; next: fdsl verify out" in second.stdout
-    assert fdsl("verify", "out", cwd=small.parent).stdout == "out: 32 images in 4 shards are right\n"
-    assert json.loads((small.parent / "out" / "_info.json").read_text())["splits"]["validation"]["num_samples"] == 8
-
-
-def test_a_baked_spec_takes_its_categories_along(small: Path) -> None:
-    fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)
-    fdsl("bake", small, "-o", "first", "--categories-from", "other.parquet", "--workers", 1, cwd=small.parent)
-    done = fdsl("bake", "first/spec.yaml", "-o", "again", "--workers", 1, cwd=small.parent)
-    assert done.returncode == 0, done.stderr
-    for tar in (small.parent / "first").glob("*.tar"):
-        assert tar.read_bytes() == (small.parent / "again" / tar.name).read_bytes()
-
-
-def test_a_preview_shows_the_categories_that_are_given_or_were_baked(small: Path) -> None:
-    def sheet(*arguments: str | Path) -> bytes:
-        done = fdsl("preview", *arguments, "-o", "sheet.png", cwd=small.parent)
-        assert done.returncode == 0, done.stderr
-        return (small.parent / "sheet.png").read_bytes()
-
-    fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)
-    fdsl("bake", small, "-o", "out", "--categories-from", "other.parquet", "--workers", 1, cwd=small.parent)
-    given = sheet(small, "--categories-from", "other.parquet")
-    assert sheet("out/spec.yaml") == given
-    assert sheet(small) != given
-
-
-def test_packages_win_over_empty_folders_of_their_names(tmp_path: Path) -> None:
-    for name in ("exfractal", "rcdb", "shards", "primitives"):
+@pytest.mark.slow
+def test_empty_folders_do_not_hide_packages(tmp_path: Path) -> None:
+    for name in (*FAMILIES, "shards", "fdsl"):
         (tmp_path / name).mkdir()
-    code = "import shards; print(shards.load_spec('rcdb-1k').family, shards.load_spec('exfractaldb-1k').family)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    code = "import fdsl; print(fdsl.load_spec('rcdb-1k').family, fdsl.load_spec('exfractaldb-1k').family)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "rcdb exfractal\n", done.stderr
 
 
-def test_a_directory_for_two_quick_starts_is_refused() -> None:
-    done = subprocess.run(["make", "dataset", "OUT=x"], cwd=ROOT, capture_output=True, text=True)
+def test_make_refuses_one_directory_for_two_datasets() -> None:
+    done = subprocess.run(["make", "dataset", "OUT=x"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "OUT (=x) goes with SPEC" in done.stdout
 
 
-def test_a_lost_categories_table_is_made_again_or_asked_for(small: Path) -> None:
-    table = small.parent / "out" / "categories.parquet"
-    fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
-    whole = table.read_bytes()
-    table.write_text("damaged")
-    assert "not a Parquet file" in refused("bake", small, "-o", "out", cwd=small.parent)
-    table.unlink()
-    assert "is missing; `fdsl repair" in refused("verify", "out", cwd=small.parent)
-    assert fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent).returncode == 0
-    assert table.read_bytes() == whole
-    fdsl("sample", small, "--seed", 7, "-o", "other.parquet", cwd=small.parent)
-    fdsl("bake", small, "-o", "own", "--categories-from", "other.parquet", "--workers", 1, cwd=small.parent)
-    (small.parent / "own" / "categories.parquet").unlink()
-    assert "give it with --categories-from" in refused("bake", small, "-o", "own", cwd=small.parent)
+# Help and usage
 
 
-def test_bake_of_one_split(small: Path) -> None:
-    done = fdsl("bake", small, "-o", "out", "--split", "validation", "--workers", 1, cwd=small.parent)
-    assert "baked 8 images in 1 shard," in done.stdout
-    assert [path.name for path in (small.parent / "out").glob("*.tar")] == ["validation-000000.tar"]
-    assert fdsl("verify", "out", "--split", "validation", cwd=small.parent).returncode == 0
-    assert fdsl("verify", "out", cwd=small.parent).returncode == 1
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_has_help_with_working_example(name: str) -> None:
+    text = succeeded(name, "-h")
+    assert succeeded(name, "--help") == text
+    example = text.split("Example:\n")[1].strip()
+    assert example.startswith(f"fdsl {name} ")
+    context = cli.fdsl.commands[name].make_context(name, shlex.split(example.split(">")[0])[2:])
+    if spec := context.params.get("spec"):
+        load_spec(spec)
 
 
-def test_progress_is_plain_lines_when_not_on_a_terminal(small: Path) -> None:
-    done = fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
-    assert "\r" not in done.stderr
-    assert "\x1b" not in done.stderr
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    for parameter in cli.fdsl.commands[name].params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
 
 
-def test_cleaning_up_that_hangs_is_ended() -> None:
-    code = """if True:
-        import os, signal, time, click, cli
-        @cli.fdsl.command
-        def hang():
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-            finally:
-                time.sleep(60)
-        cli._CLEANING_S = 1
-        cli.sys.argv = ["fdsl", "hang"]
-        cli.main()
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGALRM
+def test_help_lists_commands() -> None:
+    listed = re.findall(r"^  (\w+) +\S", succeeded("-h").split("Commands:\n")[1], re.MULTILINE)
+    assert listed == COMMANDS
 
 
-def test_no_command_is_help_and_wrong_usage(small: Path) -> None:
-    assert fdsl().returncode == 2
-    assert "fdsl bake -h" in refused("bake", status=2)
-    assert "No such command 'bak'" in refused("bak", status=2)
-    assert "--worker" in refused("bake", small, "-o", "x", "--worker", 0, status=2)
-    assert "0 is not in the range" in refused("bake", small, "-o", "x", "--workers", 0, status=2)
-    assert "fdsl sample -h" in refused("sample", status=2)
-    assert "fdsl sample -h" in refused("sample", small, status=2)
-    assert "go with SPEC" in refused("sample", "--from-csv", small.parent, "-o", "x.parquet", "--seed", 1, status=2)
-    assert "'sheet.jpg' must end in .png" in refused("preview", small, "-o", "sheet.jpg", status=2)
-    assert "'table' must end in .parquet" in refused("sample", small, "-o", "table", status=2)
+def test_no_command_prints_help() -> None:
+    done = fdsl()
+    assert (done.returncode, done.stdout, done.stderr) == (2, succeeded("-h"), "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bake"], "Missing argument 'SPEC'; see `fdsl bake -h`"),
+        (["bak"], "No such command 'bak'"),
+        (["bake", "small.yaml", "-o", "x", "--worker", "0"], "--worker"),
+        (["bake", "small.yaml", "-o", "x", "--workers", "0"], "0 is not in the range"),
+        (["bake", "small.yaml", "-o", "x", "--split", "test"], "'test' is not one of"),
+        (["sample"], "see `fdsl sample -h`"),
+        (["sample", "small.yaml"], "see `fdsl sample -h`"),
+        (["sample", "--from-csv", ".", "-o", "x.parquet", "--seed", "1"], "go with SPEC"),
+        (["sample", "small.yaml", "-o", "table"], "'table' must end in .parquet"),
+        (["preview", "small.yaml", "-o", "sheet.jpg"], "'sheet.jpg' must end in .png"),
+        (["verify", "x", "--seed", "1"], "--seed goes with --rerender N"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], words: str, small: Path) -> None:
+    assert words in refused(*arguments, cwd=small.parent, status=2)
+    assert [path.name for path in small.parent.iterdir()] == ["small.yaml"]
+
+
+# Specs
+
+
+def test_presets_print_specs(tmp_path: Path) -> None:
+    lines = succeeded("presets").splitlines()
+    assert [line.split()[0] for line in lines] == list(presets())
+    assert {line.split()[1] for line in lines} == set(FAMILIES)
+    (tmp_path / "copy.yaml").write_text(succeeded("presets", "rcdb-21k"))
+    assert load_spec(tmp_path / "copy.yaml") == load_spec("rcdb-21k")
+
+
+def test_unknown_preset_is_refused() -> None:
+    assert "`name` (='nope') is not a preset; presets: exfractaldb-1k, " in refused("presets", "nope")
 
 
 @pytest.mark.parametrize(
     "arguments", [("plan",), ("preview", "-o", "x.png"), ("sample", "-o", "x.parquet"), ("bake", "-o", "x")]
 )
-def test_unknown_specs_suggest_a_preset(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_unknown_spec_suggests_a_preset(arguments: tuple[str, ...], tmp_path: Path) -> None:
     message = refused(arguments[0], "exfractldb-1k", *arguments[1:], cwd=tmp_path)
     assert "'exfractldb-1k'" in message
-    assert "did you mean exfractaldb-1k?" in message
+    assert "did you mean `exfractaldb-1k`?" in message
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_preset_names_are_refused() -> None:
-    assert "is no preset; the presets are exfractaldb-1k, " in refused("presets", "nope")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"categories": 0}, "`categories` (=0) must be in 1..1000000"),
+        ({"categories": 0}, "`categories` (=0) must be at least 1"),
         ({"categories": "many"}, "`categories` (='many') must be a whole number"),
-        ({"colour": 1}, "`colour` (=1) is not a key"),
+        ({"colour": 1}, "`colour` (=1) is not a key of the spec"),
         ({"image": {"sise": 64}}, "did you mean `size`?"),
         ({"params": {"maps": [7, 2]}}, "`params.maps` (=[7, 2]) must have its lowest end first"),
     ],
 )
-def test_bad_specs_name_the_file_the_key_the_value_and_the_rule(
-    change: dict[str, object], words: str, tmp_path: Path
-) -> None:
+def test_bad_spec_names_file_key_value_and_rule(change: dict[str, object], words: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     message = refused("bake", path, "-o", tmp_path / "out")
@@ -299,47 +231,281 @@ def test_bad_specs_name_the_file_the_key_the_value_and_the_rule(
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_windows_are_refused(small: Path) -> None:
-    for window in ("3", "a:b", "2:2", "3:1", "0:99", "-1:2"):
-        assert f"`--shards` (={window})" in refused("bake", small, "-o", "out", f"--shards={window}", cwd=small.parent)
-    assert not (small.parent / "out").exists()
+def test_plan_counts_and_writes_nothing(small: Path) -> None:
+    text = succeeded("plan", small, "--workers", 2)
+    assert "train                24 images in 3 shards" in text
+    assert "validation            8 images in 1 shard\n" in text
+    assert list(small.parent.iterdir()) == [small]
+
+
+def test_plan_warns_of_few_shards(tmp_path: Path) -> None:
+    spec = {**SMALL, "categories": 1000, "instances": {"train": 100}, "shards": {"samples": 10_000}}
+    path = tmp_path / "few.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    assert "warning: only 10 train shards" in fdsl("plan", path).stderr
+    path.write_text(yaml.safe_dump({**spec, "shards": {"samples": 1000}}))
+    assert "warning" not in fdsl("plan", path).stderr
+
+
+# Categories and previews
+
+
+def test_preview_has_requested_rows_and_columns(small: Path) -> None:
+    text = succeeded("preview", small, "-o", "sheet.png", "--categories", 3, "--instances", 5, cwd=small.parent)
+    sheet = cv2.imread(str(small.parent / "sheet.png"), cv2.IMREAD_GRAYSCALE)
+    assert sheet is not None
+    assert sheet.shape == (40 + 3 * 132, 44 + 5 * 132)
+    assert text == "sheet.png: 704 x 436 px\n"
+
+
+def test_preview_shows_given_or_baked_categories(small: Path, other_table: Path) -> None:
+    def sheet(*arguments: str | Path) -> bytes:
+        succeeded("preview", *arguments, "-o", "sheet.png", cwd=small.parent)
+        return (small.parent / "sheet.png").read_bytes()
+
+    succeeded("bake", small, "-o", "out", "--categories-from", other_table, "--workers", 1, cwd=small.parent)
+    given = sheet(small, "--categories-from", other_table)
+    assert sheet("out/spec.yaml") == given
+    assert sheet(small) != given
+
+
+@pytest.mark.slow
+def test_sample_does_not_depend_on_workers(small: Path) -> None:
+    text = succeeded("sample", small, "-o", "one.parquet", "--workers", 1, cwd=small.parent)
+    assert re.fullmatch(r"4 categories of [\d,]+ candidates \([\d.]+% accepted\): one\.parquet\n", text)
+    succeeded("sample", small, "-o", "three.parquet", "--workers", 3, cwd=small.parent)
+    assert (small.parent / "one.parquet").read_bytes() == (small.parent / "three.parquet").read_bytes()
+
+
+def test_sample_takes_another_seed_and_number(small: Path) -> None:
+    for name, options in (("a", ["--seed", 7]), ("b", [])):
+        succeeded(
+            "sample", small, "-o", f"{name}.parquet", "--categories", 2, *options, "--workers", 1, cwd=small.parent
+        )
+    a, b = (pq.read_table(small.parent / name) for name in ("a.parquet", "b.parquet"))
+    assert a.num_rows == b.num_rows == 2
+    assert a != b
+
+
+def test_csv_round_trip_bakes_the_same(small: Path) -> None:
+    folder = small.parent
+    text = succeeded("sample", small, "--to-csv", "csv", "-o", "searched.parquet", "--workers", 1, cwd=folder)
+    assert text.endswith(": searched.parquet and csv\n")
+    assert "4 categories read from csv" in succeeded("sample", "--from-csv", "csv", "-o", "read.parquet", cwd=folder)
+    for name in ("searched", "read"):
+        succeeded("bake", small, "-o", name, "--categories-from", f"{name}.parquet", "--workers", 1, cwd=folder)
+    tars = sorted(path.name for path in (folder / "read").glob("*.tar"))
+    assert len(tars) == 4
+    for tar in tars:
+        assert (folder / "read" / tar).read_bytes() == (folder / "searched" / tar).read_bytes()
 
 
 def test_rcdb_has_no_published_csv(tmp_path: Path) -> None:
     message = refused("sample", "quickstart-rcdb", "--categories", 2, "--to-csv", "csv", cwd=tmp_path)
     assert "`family` (=rcdb) has no published CSV layout" in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_category_tables_are_refused(small: Path) -> None:
     folder = small.parent
-    assert "does not exist" in refused("bake", small, "-o", "out", "--categories-from", "no.parquet", cwd=folder)
     (folder / "text.parquet").write_text("not parquet")
-    assert "not a Parquet file" in refused("bake", small, "-o", "out", "--categories-from", "text.parquet", cwd=folder)
-    fdsl("sample", "quickstart-rcdb", "--categories", 9, "-o", "rcdb.parquet", cwd=folder)
-    assert "categories of rcdb" in refused("bake", small, "-o", "out", "--categories-from", "rcdb.parquet", cwd=folder)
-    fdsl("sample", small, "--categories", 2, "-o", "two.parquet", cwd=folder)
-    assert "has 2 rows" in refused("bake", small, "-o", "out", "--categories-from", "two.parquet", cwd=folder)
-    fdsl("sample", small, "-o", "four.parquet", cwd=folder)
-    pq.write_table(pq.read_table(folder / "four.parquet").drop_columns(["maps"]), folder / "less.parquet")
-    assert "no column `maps`" in refused("bake", small, "-o", "out", "--categories-from", "less.parquet", cwd=folder)
+    succeeded("sample", "quickstart-rcdb", "--categories", 9, "-o", "rcdb.parquet", "--workers", 1, cwd=folder)
+    succeeded("sample", small, "--categories", 2, "-o", "two.parquet", "--workers", 1, cwd=folder)
+    table = pq.read_table(folder / "two.parquet")
+    pq.write_table(table.drop_columns(["maps"]), folder / "less.parquet")
+    for name, words in (
+        ("no", "does not exist; make it with `fdsl sample"),
+        ("text", "is not a readable Parquet file"),
+        ("rcdb", "holds categories of rcdb; the spec's family is exfractal"),
+        ("two", "has 2 rows; the spec needs `categories` = 4"),
+        ("less", "has no column"),
+    ):
+        assert words in refused("bake", small, "-o", "out", "--categories-from", f"{name}.parquet", cwd=folder)
     assert not (folder / "out").exists()
 
 
-def test_verify_of_what_is_no_dataset(tmp_path: Path) -> None:
-    assert "holds no spec.yaml" in refused("verify", tmp_path)
-    assert "is no directory" in refused("verify", tmp_path / "nowhere")
+# Baking, verifying, repairing
 
 
-def test_where_numba_can_cache_nowhere_a_line_says_what_to_set() -> None:
-    code = (
-        "import sys, importlib, cli\n"
-        "def broken(path): raise RuntimeError(\"cannot cache function 'f': no locator available for file 'x'\")\n"
-        "importlib.import_module('shards.verify').open_directory = broken\n"
-        "sys.argv = ['fdsl', 'verify', 'x']\n"
-        "cli.main()"
+def test_bake_reports_result_and_next_step(small: Path) -> None:
+    first = succeeded("bake", small, "-o", "out", "--shards", "0:2", "--workers", 1, cwd=small.parent)
+    assert re.fullmatch(
+        r"out: baked 16 images in 2 shards, [\d,]+ images/s\n"
+        r"2 shards missing; the same command without --shards and --split bakes them\n",
+        first,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    second = succeeded("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
+    assert re.fullmatch(
+        r"out: 2 shards already baked, skipped\n"
+        r"out: baked 16 images in 2 shards, [\d,]+ images/s\n"
+        r"the dataset is complete; next: fdsl verify out\n",
+        second,
+    )
+    assert succeeded("verify", "out", "--workers", 1, cwd=small.parent) == "out: 32 images in 4 shards are correct\n"
+    assert json.loads((small.parent / "out" / "_info.json").read_text())["splits"]["validation"]["num_samples"] == 8
+
+
+def test_bake_of_one_split(small: Path) -> None:
+    text = succeeded("bake", small, "-o", "out", "--split", "validation", "--workers", 1, cwd=small.parent)
+    assert "baked 8 images in 1 shard," in text
+    assert [path.name for path in (small.parent / "out").glob("*.tar")] == ["validation-000000.tar"]
+    succeeded("verify", "out", "--split", "validation", "--workers", 1, cwd=small.parent)
+    assert "problem" in refused("verify", "out", "--workers", 1, cwd=small.parent)
+
+
+def test_bad_shards_are_refused(small: Path) -> None:
+    for shards in ("3", "a:b", "2:2", "3:1", "0:99", "-1:2"):
+        message = refused("bake", small, "-o", "out", f"--shards={shards}", cwd=small.parent)
+        assert f"`shards` (={shards}) must be A:B" in message
+    assert not (small.parent / "out").exists()
+
+
+def test_baked_spec_brings_its_categories(small: Path, other_table: Path) -> None:
+    succeeded("bake", small, "-o", "first", "--categories-from", other_table, "--workers", 1, cwd=small.parent)
+    succeeded("bake", "first/spec.yaml", "-o", "again", "--workers", 1, cwd=small.parent)
+    assert snapshot(small.parent / "first") == snapshot(small.parent / "again")
+
+
+def test_lost_categories_are_restored_or_requested(small: Path, copy: Path, other_table: Path) -> None:
+    folder, table = small.parent, copy / "categories.parquet"
+    whole = table.read_bytes()
+    table.write_text("damaged")
+    assert "is not a readable Parquet file" in refused("bake", small, "-o", "out", cwd=folder)
+    table.unlink()
+    done = fdsl("verify", "out", cwd=folder)
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "fdsl: numba can write its cache neither beside the code nor in your cache folder; set"
+    assert "is missing; `fdsl repair" in done.stdout
+    succeeded("bake", small, "-o", "out", "--workers", 1, cwd=folder)
+    assert table.read_bytes() == whole
+    succeeded("bake", small, "-o", "own", "--categories-from", other_table, "--workers", 1, cwd=folder)
+    (folder / "own" / "categories.parquet").unlink()
+    assert "pass the original table as `categories` (--categories-from)" in refused(
+        "bake", small, "-o", "own", cwd=folder
     )
+
+
+def test_failed_shard_is_named(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bake_shard = baking.bake_shard
+
+    def fail_for_one(directory: Any, shard: Any) -> Any:
+        if shard.name in broken:
+            raise InputError("the formula is broken")
+        return bake_shard(directory, shard)
+
+    monkeypatch.setattr(baking, "bake_shard", fail_for_one)
+    broken = ["train-000001"]
+    done = fdsl("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
+    assert done.returncode == 1
+    assert done.stdout.startswith("out: baked 24 images in 3 shards, ")
+    assert done.stderr.splitlines() == [
+        "train-000001: the formula is broken",
+        "fdsl: out: train-000001 failed: the formula is broken; finished shards are kept",
+    ]
+    (small.parent / "out" / "train-000002.tar").unlink()
+    broken = ["train-000001", "train-000002"]
+    done = fdsl("repair", "out", "--workers", 1, cwd=small.parent)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "fdsl: out: train-000001 and 1 other shard failed: the formula is broken; finished shards are kept"
+    )
+    broken = []
+    assert "the dataset is complete" in succeeded("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)
+
+
+def test_verify_and_repair_report_problems(copy: Path) -> None:
+    folder, whole = copy.parent, snapshot(copy)
+    (copy / "train-000001.tar").write_bytes(b"short")
+    done = fdsl("verify", "out", "--rerender", 3, "--seed", 5, "--workers", 1, cwd=folder)
+    assert done.returncode == 1
+    assert done.stdout.startswith("train-000001.tar: ")
+    assert error_line(done.stderr).endswith("1 problem; next: fdsl repair out --rerender 3 --seed 5")
+    dry = succeeded("repair", "out", "--dry-run", "--workers", 1, cwd=folder)
+    assert dry.endswith("out: would write train-000001.tar, the index\n")
+    assert "out: wrote train-000001.tar, the index\n" in succeeded("repair", "out", "--workers", 1, cwd=folder)
+    assert succeeded("repair", "out", "--workers", 1, cwd=folder) == "out: nothing to repair\n"
+    assert snapshot(copy) == whole
+
+
+def test_verify_prints_json(copy: Path) -> None:
+    whole = json.loads(succeeded("verify", copy, "--json", "--rerender", 3, "--seed", 5, "--workers", 1))
+    assert whole == {"problems": [], "notes": [], "shards": 4, "images": 32, "rerendered": 3, "seed": 5}
+    assert json.loads(succeeded("verify", copy, "--json", "--workers", 1))["seed"] is None
+    (copy / "train-000001.tar").unlink()
+    (copy / "_info.json").unlink()
+    done = fdsl("verify", copy, "--json", "--workers", 1)
+    assert done.returncode == 1
+    assert error_line(done.stderr) == f"fdsl: {copy}: 2 problems; next: fdsl repair {copy}"
+    result = json.loads(done.stdout)
+    assert [(problem["kind"], problem["path"]) for problem in result["problems"]] == [
+        ("shard", "train-000001.tar"), ("index", "_info.json"),
+    ]  # fmt: skip
+    assert all(problem.keys() == {"kind", "path", "detail"} for problem in result["problems"])
+
+
+def test_verify_refuses_what_is_no_dataset(tmp_path: Path) -> None:
+    assert "holds no spec.yaml" in refused("verify", tmp_path)
+    assert "is not a directory" in refused("verify", tmp_path / "nowhere")
+
+
+# Progress
+
+
+def test_progress_and_quiet(small: Path) -> None:
+    shown = fdsl("bake", small, "-o", "shown", "--workers", 1, cwd=small.parent, on_terminal=True).stderr
+    assert "\rsearch small: " in shown
+    assert "\rbake small: 100%|" in shown
+    quiet = fdsl("bake", small, "-o", "quiet", "--workers", 1, "--quiet", cwd=small.parent, on_terminal=True)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    plain = fdsl("bake", small, "-o", "plain", "--workers", 1, cwd=small.parent).stderr
+    assert "\r" not in plain
+    assert "\x1b" not in plain
+    for command in ("verify", "repair"):
+        shown = fdsl(command, "quiet", "--workers", 1, cwd=small.parent, on_terminal=True).stderr
+        assert "\rverify small: 100%|" in shown
+        quiet = fdsl(command, "quiet", "--workers", 1, "-q", cwd=small.parent, on_terminal=True)
+        assert (quiet.returncode, quiet.stderr) == (0, "")
+
+
+def test_log_json_has_all_events(small: Path) -> None:
+    folder = small.parent
+    succeeded("bake", small, "-o", "out", "--workers", 1, "--log-json", "bake.json", cwd=folder)
+    search, bake = events(folder / "bake.json"), []
+    while search[-1]["event"] != "finished" or search[-1]["activity"] != "search":
+        bake.insert(0, search.pop())
+    assert {key: search[0][key] for key in ("event", "activity", "dataset", "unit", "n_total", "n_done")} == {
+        "event": "started", "activity": "search", "dataset": "small", "unit": "categories", "n_total": 4, "n_done": 0,
+    }  # fmt: skip
+    assert sum(event.get("n", 0) for event in search) == 4
+    assert (bake[0]["activity"], bake[0]["n_total"], bake[-1]["event"]) == ("bake", 32, "finished")
+    assert sorted((event["item"], event["n"]) for event in bake[1:-1]) == [
+        ("train-000000", 8), ("train-000001", 8), ("train-000002", 8), ("validation-000000", 8),
+    ]  # fmt: skip
+    for command, activity in (("sample", "search"), ("verify", "verify"), ("repair", "verify")):
+        arguments = [small, "-o", "x.parquet"] if command == "sample" else ["out"]
+        succeeded(command, *arguments, "--workers", 1, "--log-json", f"{command}.json", cwd=folder)
+        log = events(folder / f"{command}.json")
+        assert (log[0]["event"], log[0]["activity"]) == ("started", activity)
+        assert log[-1]["event"] == "finished"
+
+
+def test_log_json_that_cannot_be_written_is_refused(small: Path) -> None:
+    arguments = ["bake", small, "-o", "unlogged", "--workers", 1, "--log-json", "no/log"]
+    message = refused(*arguments, cwd=small.parent, status=2)
+    assert not (small.parent / "unlogged").exists()
+    assert "no/log" in message
+    assert "No such file or directory" in message
+
+
+def test_unwritable_numba_cache_is_explained(baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, manifest: object) -> None:
+        raise RuntimeError("cannot cache function 'f': no locator available for file 'x'")
+
+    monkeypatch.setattr("shards.verifying.stored_directory", fail)
+    message = refused("verify", baked)
+    assert message.startswith("fdsl: numba can write its cache neither beside the code nor in your cache folder; set")
+
+
+def test_members_of_shards_are_images_and_labels(baked: Path) -> None:
+    files = [name for tar in baked.glob("*.tar") for name in members(tar)]
+    assert len(files) == 64
+    assert {name.split(".")[1] for name in files} == {"png", "cls"}

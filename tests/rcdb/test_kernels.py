@@ -1,4 +1,4 @@
-"""Perlin noise is the published library's, and contours grow as the plain loop has them."""
+"""Perlin noise matches the published library, and contours match a plain loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primitives.circle import directions
+from fdsl.primitives.circle import directions
 from rcdb.kernels import GRADIENTS, PERMUTATION, grow_contours, perlin
 
 
@@ -22,7 +22,10 @@ def perlin_at(u: float) -> float:
 
 
 def plain_perlin(u: float) -> float:
-    """Return improved gradient noise in one dimension: a slope of 1..8 or -1 at each whole number, blended by quintics."""
+    """Return improved gradient noise in one dimension.
+
+    The slope at each whole number is 1..8 or -1; quintics blend them.
+    """
 
     def slope(cell: int) -> float:
         hashed = int(PERMUTATION[cell % 1024 % 256])
@@ -42,18 +45,18 @@ def plain_contours(
     centre_px: Sequence[float],
     scale: float = 1.0,
 ) -> list[list[list[int]]]:
-    """Return the pixels (contours, vertices, 2) that grow_contours writes, one vertex and axis after the other."""
+    """Return the pixels (contours, vertices, 2) that grow_contours writes, one vertex and axis at a time."""
     n_contours, n_vertices, _ = words.shape
-    towards = directions(n_vertices).tolist()
-    position = [[start[axis] * towards[v][axis] for axis in range(2)] for v in range(n_vertices)]
+    unit = directions(n_vertices).tolist()
+    position = [[start[axis] * unit[v][axis] for axis in range(2)] for v in range(n_vertices)]
     pixels = []
     for contour in range(n_contours):
         for v in range(n_vertices):
             for axis in range(2):
                 u = (int(words[contour, v, axis]) + 0.5) * (10_000.0 * 2.0**-32)
                 noise = 2.0 * perlin_px * perlin_at(u) - perlin_px
-                position[v][axis] -= towards[v][axis] * (noise - gap_px)
-        pixels.append([[int((p + c) * scale) for p, c in zip(at, centre_px, strict=True)] for at in position])
+                position[v][axis] -= unit[v][axis] * (noise - gap_px)
+        pixels.append([[int((p + c) * scale) for p, c in zip(point, centre_px, strict=True)] for point in position])
     return pixels
 
 
@@ -71,12 +74,12 @@ def plain_contours(
         (9999.5, 0.30000001),
     ],
 )
-def test_noise_is_that_of_the_published_generators_library(u: float, noise: float) -> None:
+def test_noise_matches_the_published_library(u: float, noise: float) -> None:
     """Source: pnoise1 of the C extension `noise` 1.2.2, in float32."""
     assert abs(perlin_at(u) - noise) < 1e-6
 
 
-def test_the_permutation_is_that_of_the_published_generators_library() -> None:
+def test_permutation_is_the_published_librarys() -> None:
     """Source: the first 256 bytes of PERM in _noise.h of `noise` 1.2.2."""
     assert sorted(PERMUTATION.tolist()) == list(range(256))
     digest = hashlib.sha256(PERMUTATION.tobytes()).hexdigest()
@@ -85,7 +88,7 @@ def test_the_permutation_is_that_of_the_published_generators_library() -> None:
 
 @settings(deadline=None, max_examples=500)
 @given(st.floats(0, 10_000))
-def test_noise_is_the_plain_formulas(u: float) -> None:
+def test_noise_matches_the_plain_formula(u: float) -> None:
     assert abs(perlin_at(u) - plain_perlin(u)) < 1e-12
 
 
@@ -95,7 +98,7 @@ def test_noise_repeats_every_256(sixteenths: int, periods: int) -> None:
     assert perlin_at(sixteenths / 16 + 256 * periods) == perlin_at(sixteenths / 16)
 
 
-def test_256_is_the_least_period() -> None:
+def test_no_shorter_period_than_256() -> None:
     lattice = np.array([perlin_at(cell + 0.5) for cell in range(512)])
     periods = [period for period in range(1, 257) if np.array_equal(lattice[period : period + 256], lattice[:256])]
     assert periods == [256]
@@ -118,7 +121,7 @@ def test_noise_vanishes_at_whole_numbers(cell: int) -> None:
     st.tuples(st.floats(56, 456), st.floats(56, 456)),
     st.sampled_from([0.125, 64 / 512, 224 / 512, 1.0, 2.0]),
 )
-def test_contours_grow_as_in_the_plain_loop(
+def test_contours_match_the_plain_loop(
     n_contours: int,
     n_vertices: int,
     seed: int,
@@ -129,30 +132,32 @@ def test_contours_grow_as_in_the_plain_loop(
     scale: float,
 ) -> None:
     words = np.random.default_rng(seed).integers(0, 2**32, (n_contours, n_vertices, 2), dtype=np.uint32)
-    found = np.zeros(words.shape, dtype=np.int32)
+    vertices_px = np.zeros(words.shape, dtype=np.int32)
     arrays = np.array(start), np.array(centre_px)
-    grow_contours(words, GRADIENTS, directions(n_vertices), arrays[0], perlin_px, gap_px, arrays[1], scale, found)
-    assert found.tolist() == plain_contours(words, start, perlin_px, gap_px, centre_px, scale)
+    grow_contours(words, GRADIENTS, directions(n_vertices), arrays[0], perlin_px, gap_px, arrays[1], scale, vertices_px)
+    assert vertices_px.tolist() == plain_contours(words, start, perlin_px, gap_px, centre_px, scale)
 
 
-def test_without_noise_each_contour_is_a_gap_further_out() -> None:
+def test_contours_without_noise_are_a_gap_apart() -> None:
     words = np.zeros((3, 4, 2), dtype=np.uint32)
-    found = np.zeros(words.shape, dtype=np.int32)
-    grow_contours(words, GRADIENTS, directions(4), np.array([10.0, 20.0]), 0.0, 5.0, np.array([50.5, 60.5]), 1.0, found)
+    vertices_px = np.zeros(words.shape, dtype=np.int32)
+    grow_contours(
+        words, GRADIENTS, directions(4), np.array([10.0, 20.0]), 0.0, 5.0, np.array([50.5, 60.5]), 1.0, vertices_px
+    )
     for contour, moved in enumerate((5, 10, 15)):
-        right, down, left, up = found[contour].tolist()
+        right, down, left, up = vertices_px[contour].tolist()
         assert right == [60 + moved, 60]
         assert down == [50, 80 + moved]
         assert left == [40 - moved, 60]
         assert up == [50, 40 - moved]
 
 
-def test_a_contour_grows_outward_by_the_perlin_coefficient_on_average() -> None:
+def test_mean_growth_is_the_perlin_coefficient() -> None:
     n_contours, coefficient = 2000, 3.0
     words = np.random.default_rng(0).integers(0, 2**32, (n_contours, 4, 2), dtype=np.uint32)
-    found = np.zeros(words.shape, dtype=np.int32)
-    grow_contours(words, GRADIENTS, directions(4), np.zeros(2), coefficient, 0.0, np.zeros(2), 1.0, found)
-    grown = [found[-1, 0, 0], found[-1, 1, 1], -found[-1, 2, 0], -found[-1, 3, 1]]
+    vertices_px = np.zeros(words.shape, dtype=np.int32)
+    grow_contours(words, GRADIENTS, directions(4), np.zeros(2), coefficient, 0.0, np.zeros(2), 1.0, vertices_px)
+    grown = [vertices_px[-1, 0, 0], vertices_px[-1, 1, 1], -vertices_px[-1, 2, 0], -vertices_px[-1, 3, 1]]
     mean_noise = np.mean([plain_perlin(u / 64) for u in range(256 * 64)])
     expected = n_contours * coefficient * (1.0 - 2.0 * mean_noise)
     assert grown == pytest.approx([expected] * 4, rel=0.1)
@@ -160,10 +165,10 @@ def test_a_contour_grows_outward_by_the_perlin_coefficient_on_average() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.125, 0.4375, 1.0]))
-def test_an_image_twice_as_large_has_its_vertices_in_the_same_places(seed: int, scale: float) -> None:
+def test_larger_image_has_the_same_vertices(seed: int, scale: float) -> None:
     words = np.random.default_rng(seed).integers(0, 2**32, (4, 9, 2), dtype=np.uint32)
     small, large = np.zeros(words.shape, dtype=np.int32), np.zeros(words.shape, dtype=np.int32)
-    for factor, found in ((scale, small), (2 * scale, large)):
+    for factor, vertices_px in ((scale, small), (2 * scale, large)):
         start, centre = np.array([30.0, 50.0]), np.array([250.0, 300.5])
-        grow_contours(words, GRADIENTS, directions(9), start, 4.0, 0.1, centre, factor, found)
+        grow_contours(words, GRADIENTS, directions(9), start, 4.0, 0.1, centre, factor, vertices_px)
     assert np.array_equal(large // 2, small)

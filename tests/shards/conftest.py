@@ -1,11 +1,11 @@
-"""Small datasets of both families, baked once; a test that damages one works on a copy."""
+"""Small datasets of every family, baked once per session. A test that changes one works on a copy."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -15,19 +15,35 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 
-from shards import Spec, bake, sample_categories
+from fdsl import LocalExecutor, Spec, bake, parse_spec, search_categories
+from fdsl.dataset.families import FAMILIES
+from fdsl.dataset.plan import Shard, plan_shards
 from shards.directory import Directory, open_directory
-from shards.plan import Shard, plan_shards
-from shards.spec import parse_spec
+from shards.layout import LOCK
+from tests.processes import PATIENCE_S
 
 NAME = "train-000003"
-FAMILIES = ("exfractal", "rcdb")
+SLOW: dict[str, Any] = {
+    "name": "slow",
+    "family": "rcdb",
+    "seed": 7,
+    "categories": 10,
+    "instances": {"train": 12, "validation": 4},
+    "image": {"size": 512},
+    "shards": {"samples": 5},
+    "params": {"vertices": [800, 1000], "contours": [150, 200]},
+}
+"""160 images in 32 shards, about 40 ms of work each: time to interrupt a bake. Which family does not matter."""
 FDSL = Path(sys.executable).with_name("fdsl")
+SERIAL = LocalExecutor(1)
+"""Runs tasks in this process."""
 FAST_PARAMS: dict[str, dict[str, Any]] = {
     "exfractal": {"points": 1000},
     "rcdb": {"vertices": [3, 20], "contours": [1, 20]},
 }
+"""Parameters that render quickly; a family without an entry is tested with its own."""
 
 
 def small_mapping(family: str, /, **changes: Any) -> dict[str, Any]:
@@ -40,7 +56,7 @@ def small_mapping(family: str, /, **changes: Any) -> dict[str, Any]:
         "instances": {"train": 12, "validation": 3},
         "image": {"size": 64},
         "shards": {"samples": 7},
-        "params": FAST_PARAMS[family],
+        "params": FAST_PARAMS.get(family, {}),
         **changes,
     }
 
@@ -50,15 +66,16 @@ def small_spec(family: str, /, **changes: Any) -> Spec:
 
 
 def snapshot(path: Path) -> dict[str, str]:
-    """The SHA-256 of every file under a directory, hidden ones too, and "" for every folder, by relative name."""
+    """Return the SHA-256 of every file in a directory, and "" for every folder, by relative name. Omits the lock file."""
     return {
         str(entry.relative_to(path)): "" if entry.is_dir() else hashlib.sha256(entry.read_bytes()).hexdigest()
         for entry in path.rglob("*")
+        if entry.name != LOCK
     }
 
 
 def members(path: Path) -> dict[str, bytes]:
-    """The payload of each file in a tar."""
+    """Return the payload of each file in a tar."""
     with tarfile.open(path) as tar:
         return {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
 
@@ -70,29 +87,30 @@ def shards_of(directory: Directory) -> dict[str, Shard]:
 def run_fdsl(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the installed command as a user does."""
     command = [str(argument) for argument in (FDSL, *arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
 
 
 def dead_pid() -> int:
-    """The number of a process of this host that has ended."""
+    """Return the number of a process of this host that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid
 
 
-def unmount(where: Path) -> bool:
-    """Whether there was something to unmount."""
-    return subprocess.run(["umount", "--lazy", where], capture_output=True, check=False).returncode == 0
+def unmount(folder: Path) -> bool:
+    """Unmount a folder. Return whether something was mounted."""
+    return subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False).returncode == 0
 
 
-def can_mount(where: Path) -> bool:
+def can_mount(folder: Path) -> bool:
+    """Return whether this process may mount."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         return False
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True, check=False)
-    return unmount(where)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, check=False)
+    return unmount(folder)
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -105,39 +123,75 @@ def spec(family: str) -> Spec:
 
 @pytest.fixture(scope="session")
 def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A dataset baked in one go by one worker; not to be changed."""
+    """A dataset baked by one worker, read-only for tests."""
     out = tmp_path_factory.mktemp("baked") / spec.family
-    bake(spec, out, workers=1)
-    whole = snapshot(out)
+    bake(spec, out, executor=SERIAL)
+    before = snapshot(out)
     yield out
-    assert snapshot(out) == whole, "a test changed the shared directory; use `copy`"
+    assert snapshot(out) == before, "a test changed the shared directory; use `copy`"
 
 
 @pytest.fixture
 def copy(baked: Path, tmp_path: Path) -> Directory:
-    """A dataset of one's own to damage."""
+    """A copy of the baked dataset, to damage."""
     return open_directory(Path(shutil.copytree(baked, tmp_path / "copy")))
 
 
 @pytest.fixture
 def shard(copy: Directory) -> Shard:
-    """The shard that is harmed."""
+    """The shard to damage."""
     return shards_of(copy)[NAME]
 
 
 @pytest.fixture
 def other_table(spec: Spec) -> pa.Table:
-    """Categories that the spec would not sample itself: one more than it needs, of another seed."""
-    return sample_categories(dataclasses.replace(spec, categories=6, seed=99)).table
+    """Categories that the spec does not sample: of another seed, one more than it needs."""
+    return search_categories(spec.replace(categories=6, seed=99)).table
 
 
 @pytest.fixture
 def mount_point(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder on which the test may mount; skips where that is not allowed."""
-    where = tmp_path / "mounted"
-    where.mkdir()
-    if not can_mount(where):
+    """An empty folder to mount on. Skips the test without the right to mount."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if not can_mount(folder):
         pytest.skip("mounting needs root with CAP_SYS_ADMIN")
-    yield where
-    while unmount(where):
+    yield folder
+    while unmount(folder):
         pass
+
+
+@pytest.fixture
+def time_limit() -> Iterator[None]:
+    """Fail instead of hanging, if the test waits for a FIFO that nobody writes to."""
+
+    def fail(number: int, frame: object) -> None:
+        pytest.fail("the test hangs")
+
+    previous = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.fixture(scope="session")
+def slow_baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset that takes a while, baked in one go; not to be changed."""
+    out = tmp_path_factory.mktemp("slow") / "out"
+    bake(parse_spec(SLOW), out, executor=LocalExecutor(1))
+    return out
+
+
+@pytest.fixture(scope="session")
+def slow_whole(slow_baked: Path) -> dict[str, str]:
+    """The files of the dataset that takes a while."""
+    return snapshot(slow_baked)
+
+
+@pytest.fixture
+def slow_file(tmp_path: Path) -> Path:
+    """The spec of the dataset that takes a while."""
+    path = tmp_path / "slow.yaml"
+    path.write_text(yaml.safe_dump(SLOW))
+    return path

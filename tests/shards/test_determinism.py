@@ -14,63 +14,86 @@ from typing import Any
 import pytest
 import yaml
 
-from shards import bake
-from shards.spec import parse_spec
-from tests.shards.conftest import FAMILIES, FDSL, small_mapping, snapshot
+from fdsl import LocalExecutor, bake, load_spec
+from fdsl.dataset.families import FAMILIES
+from tests.processes import PATIENCE_S
+from tests.shards.conftest import small_mapping, snapshot
+
+pytestmark = pytest.mark.slow
 
 TINY: dict[str, dict[str, Any]] = {
     "exfractal": {"points": 100, "variance_threshold": 0.01},
     "rcdb": {"vertices": [3, 6], "contours": [1, 6]},
 }
-"""Little enough work for a family whose kernels plain Python runs."""
+"""Parameters that plain Python renders quickly; a family without an entry is tested with its own."""
 
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A spec with few, cheap images."""
-    mapping = small_mapping(
-        request.param, categories=3, instances={"train": 4, "validation": 1}, image={"size": 32}, shards={"samples": 3},
-        params=TINY[request.param],
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("spec") / "spec.yaml"
-    path.write_text(f"# für große Rechner\n{yaml.safe_dump(mapping)}", encoding="utf-8")
-    return path
+Bytes = dict[str, dict[str, str]]
+"""The files of each family's dataset, by name with their hashes."""
 
 
 @pytest.fixture(scope="module")
-def usual(file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What this process bakes, with one worker."""
-    out = tmp_path_factory.mktemp("usual")
-    bake(parse_spec(yaml.safe_load(file.read_text())), out, workers=1)
-    return snapshot(out)
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a spec of few, cheap images for each family."""
+    folder = tmp_path_factory.mktemp("specs")
+    for family in FAMILIES:
+        mapping = small_mapping(
+            family, categories=3, instances={"train": 4, "validation": 1}, image={"size": 32}, shards={"samples": 3},
+            params=TINY.get(family, {}),
+        )  # fmt: skip
+        (folder / f"{family}.yaml").write_text(f"# für große Rechner\n{yaml.safe_dump(mapping)}", encoding="utf-8")
+    return folder
 
 
-def bake_with(
-    file: Path, out: Path, *arguments: str, variables: dict[str, str] | None = None, **options: Any
-) -> dict[str, str]:
-    """Bake through the command in another environment."""
+@pytest.fixture(scope="module")
+def expected(specs: Path, tmp_path_factory: pytest.TempPathFactory) -> Bytes:
+    """What this process bakes, alone."""
+    out = tmp_path_factory.mktemp("expected")
+    for file in specs.glob("*.yaml"):
+        bake(load_spec(file), out / file.stem, executor=LocalExecutor(1))
+    return contents(out)
+
+
+def contents(out: Path) -> Bytes:
+    return {family: snapshot(out / family) for family in FAMILIES}
+
+
+BAKE_ALL = """
+import sys
+from pathlib import Path
+import cli
+specs, out, workers = sys.argv[1:]
+for file in sorted(Path(specs).glob("*.yaml")):
+    cli.fdsl(["bake", str(file), "-o", str(Path(out, file.stem)), "--workers", workers], standalone_mode=False)
+"""
+
+
+def bake_all(
+    specs: Path,
+    out: Path,
+    code: str = BAKE_ALL,
+    n_workers: int = 1,
+    variables: dict[str, str] | None = None,
+    **options: Any,
+) -> Bytes:
+    """Bake the datasets of all families by the command's code, in one process of another environment."""
     done = subprocess.run(
-        [FDSL, "bake", file, "-o", out, *arguments],
-        env={**os.environ, **(variables or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )
+        [sys.executable, "-c", code, specs, out, str(n_workers)],
+        env={**os.environ, **(variables or {})}, capture_output=True, text=True,
+        timeout=PATIENCE_S, check=False, **options,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return snapshot(out)
+    return contents(Path(options.get("cwd", ".")) / out)
 
 
 def other_locale() -> str:
     """A locale with a decimal comma if this machine has one."""
-    usual = locale.setlocale(locale.LC_ALL)
+    current = locale.setlocale(locale.LC_ALL)
     try:
         for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "tr_TR.UTF-8"):
             with contextlib.suppress(locale.Error):
                 return locale.setlocale(locale.LC_ALL, name)
     finally:
-        locale.setlocale(locale.LC_ALL, usual)
+        locale.setlocale(locale.LC_ALL, current)
     return "POSIX"
 
 
@@ -95,54 +118,45 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_environment_changes_nothing(name: str, file: Path, usual: dict[str, str], tmp_path: Path) -> None:
-    assert bake_with(file, tmp_path / "out", "--workers", "1", variables=ENVIRONMENTS[name]) == usual
-
-
-@pytest.mark.parametrize("workers", ["2", "5"])
-def test_the_number_of_workers_changes_nothing(workers: str, file: Path, usual: dict[str, str], tmp_path: Path) -> None:
-    assert bake_with(file, tmp_path / "out", "--workers", workers) == usual
-
-
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_the_umask_and_the_working_directory_change_nothing(
-    umask: int, file: Path, usual: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
+@pytest.mark.parametrize(("name", "umask"), [("one", 0o000), ("another", 0o077)])
+def test_environment_changes_nothing(name: str, umask: int, specs: Path, expected: Bytes, tmp_path: Path) -> None:
+    """Nor does the umask, or the working directory."""
     set_umask: Callable[[], object] = lambda: os.umask(umask)  # noqa: E731
-    bake_with(file, Path("out"), "--workers", "1", cwd=tmp_path / "elsewhere", preexec_fn=set_umask)
-    assert snapshot(tmp_path / "elsewhere" / "out") == usual
+    options = {"cwd": tmp_path, "preexec_fn": set_umask}
+    assert bake_all(specs, Path("out"), variables=ENVIRONMENTS[name], **options) == expected
 
 
-def test_numbas_cache_changes_nothing_be_it_cold_or_warm(file: Path, usual: dict[str, str], tmp_path: Path) -> None:
-    for name in ("cold", "warm"):
-        assert bake_with(file, tmp_path / name, variables={"NUMBA_CACHE_DIR": str(tmp_path / "cache")}) == usual
-        assert list((tmp_path / "cache").rglob("*.nbc"))
+def test_number_of_workers_changes_nothing(specs: Path, expected: Bytes, tmp_path: Path) -> None:
+    assert bake_all(specs, tmp_path / "out", n_workers=5) == expected
 
 
-def test_without_numbas_compiler_the_bytes_are_the_same(file: Path, usual: dict[str, str], tmp_path: Path) -> None:
-    assert bake_with(file, tmp_path / "out", "--workers", "1", variables={"NUMBA_DISABLE_JIT": "1"}) == usual
+def test_plain_python_gives_the_same_bytes(specs: Path, expected: Bytes, tmp_path: Path) -> None:
+    assert bake_all(specs, tmp_path / "out", variables={"NUMBA_DISABLE_JIT": "1"}) == expected
 
 
 @pytest.mark.parametrize("cpu", ["generic", "haswell"])
-def test_code_for_another_processor_makes_the_same_bytes(
-    cpu: str, file: Path, usual: dict[str, str], tmp_path: Path
-) -> None:
-    """`generic` has no AVX and no fused multiply-add."""
+def test_processor_and_cache_change_nothing(cpu: str, specs: Path, expected: Bytes, tmp_path: Path) -> None:
+    """`generic` has no AVX and no fused multiply-add. The cache is cold at first, then warm."""
     if cpu == "haswell" and "avx2" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor cannot run code for haswell")
-    variables = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    if cpu == "haswell":
-        variables["NUMBA_CPU_FEATURES"] = "+avx,+avx2,+fma,+bmi,+bmi2"
-    assert bake_with(file, tmp_path / "out", "--workers", "1", variables=variables) == usual
+    variables = {
+        "NUMBA_CPU_NAME": cpu,
+        "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2" if cpu == "haswell" else "",
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    assert bake_all(specs, tmp_path / "cold", variables=variables) == expected
+    compiled = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")}
+    assert compiled
+    assert bake_all(specs, tmp_path / "warm", variables=variables) == expected
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")} == compiled
 
 
-def test_two_processes_that_import_in_another_order_make_the_same_bytes(
-    file: Path, usual: dict[str, str], tmp_path: Path
-) -> None:
-    code = "import rcdb, exfractal, shards, sys; shards.bake(shards.load_spec(sys.argv[1]), sys.argv[2], workers=1)"
-    for k, imports in enumerate(("", "import cv2, numpy.random; numpy.random.seed(3); ")):
-        out = tmp_path / str(k)
-        subprocess.run([sys.executable, "-c", imports + code, file, out], check=True, timeout=120)
-        assert snapshot(out) == usual
+IMPORT_BACKWARDS = f"""
+import cv2, numpy.random
+numpy.random.seed(3)
+import {", ".join(sorted(FAMILIES, reverse=True))}, shards.png, shards.tar
+"""
+
+
+def test_order_of_imports_changes_nothing(specs: Path, expected: Bytes, tmp_path: Path) -> None:
+    assert bake_all(specs, tmp_path / "out", code=IMPORT_BACKWARDS + BAKE_ALL) == expected

@@ -1,4 +1,4 @@
-"""Processes killed at random moments, a directory that turns read-only, a clock that jumps: the same bytes in the end."""
+"""Processes killed again and again, a directory that turns read-only, a clock that jumps: the same bytes in the end."""
 
 from __future__ import annotations
 
@@ -8,153 +8,165 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.shards.conftest import FDSL, run_fdsl, small_spec, snapshot
-from tests.shards.test_faults import (
-    PATIENCE_S,
-    assert_told,
-    baking,
-    descendants,
-    end_all,
-    file,
-    n_done,
-    slow,
-    undisturbed,
-    wait_for,
-    workers_of,
+from fdsl import Spec
+from tests.commands import error_line, succeeded
+from tests.processes import PATIENCE_S, EndedEarly, descendants, kill_all, running, wait_for, workers_of
+from tests.shards.conftest import snapshot
+from tests.shards.interruptions import (
+    MAX_TRIES,
+    N_SHARDS,
+    Interrupted,
+    Moment,
+    finished,
+    interrupt,
+    interrupted_bake,
+    n_receipts,
+    shard_is_written,
+    shards_done,
+    started,
+    workers_exist,
+    workers_import,
 )
+from tests.shards.test_faults import assert_ends_with
 
-__all__ = ["file", "slow", "undisturbed"]
+pytestmark = pytest.mark.slow
 
-N_KILLS = 32
-
-
-def final(out: Path) -> dict[str, str]:
-    """What stands under a final name; folders that stand there, too."""
-    if not out.exists():
-        return {}
-    return {name: content for name, content in snapshot(out).items() if not Path(name).name.startswith(".")}
+N_KILLS = 8
+"""Kills of the command, and kills of a worker, at least."""
 
 
-def kill_once(file: Path, out: Path, rng: random.Random) -> str:
-    """Bake, and kill the command or one of its workers after a while; return which, or that the bake was done before."""
-    with baking(file, out) as process:
-        time.sleep(rng.uniform(0.1, 2.2))
-        family, workers = descendants(process.pid), workers_of(process.pid)
-        victim = rng.choice(workers) if workers and rng.random() < 0.5 else process.pid
-        if process.poll() is None:
-            os.kill(victim, signal.SIGKILL)
-        process.communicate(timeout=PATIENCE_S)
-        if victim == process.pid:
-            end_all({pid for pid in family if rng.random() < 0.5})  # the others see for themselves that it is dead
-    if process.returncode == 0:
-        return "done"
-    assert process.returncode == (-signal.SIGKILL if victim == process.pid else 1)
-    return "command" if victim == process.pid else "worker"
+def lock_exists(process: subprocess.Popen[str], out: Path) -> bool:
+    """Whether the bake has begun."""
+    return (out / ".bake.lock").exists()
 
 
-def test_killed_at_random_moments_nothing_half_written_is_ever_seen_and_nothing_is_lost(
-    file: Path, tmp_path: Path, undisturbed: dict[str, str]
-) -> None:
-    rng, killed = random.Random(2022), {"command": 0, "worker": 0, "done": 0}
-    out, there = tmp_path / "out", dict[str, str]()
-    while (kills := killed["command"] + killed["worker"]) < N_KILLS or (
-        min(killed["command"], killed["worker"]) < N_KILLS // 4 and kills < 4 * N_KILLS
-    ):  # a machine with other work starts its workers late
-        killed[kill_once(file, out, rng)] += 1
-        before, there = there, final(out)
-        assert before.items() <= there.items() <= undisturbed.items()
-        if len(there) == len(undisturbed):
+def kill_some(file: Path, out: Path, rng: random.Random, n_killed: dict[str, int]) -> None:
+    """Bake; kill a worker, then the command, each at a random moment. Count the kills."""
+    n_done = n_receipts(out)
+    moments: list[Moment] = [workers_import, workers_exist, shard_is_written]
+    moments += [shards_done(min(n_done + n, N_SHARDS)) for n in (1, 2, 5)]
+    first, second = rng.choice([lock_exists, *moments]), rng.choice(moments)
+    with started("bake", file, "-o", out) as process:
+        try:
+            wait_for(lambda: first(process, out), process)
+            if workers := workers_of(process.pid):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                n_killed["worker"] += 1
+                wait_for(lambda: set(workers_of(process.pid)) - set(workers), process)
+                wait_for(lambda: second(process, out), process)
+        except (EndedEarly, ProcessLookupError):
+            assert process.wait(timeout=PATIENCE_S) == 0, process.communicate()
+            return
+        process.send_signal(signal.SIGSTOP)  # starts no more processes
+        processes = descendants(process.pid)
+        process.kill()
+        n_killed["command"] += process.wait(timeout=PATIENCE_S) == -signal.SIGKILL
+        if rng.random() < 0.5:
+            kill_all(processes)
+        wait_for(lambda: not processes & set(running()))
+
+
+def test_killed_processes_lose_nothing(slow_file: Path, slow_whole: dict[str, str], tmp_path: Path) -> None:
+    """Nothing half-written ever has a final name, and a finished file stays."""
+    rng, n_killed = random.Random(2022), {"command": 0, "worker": 0}
+    out, kept = tmp_path / "out", dict[str, str]()
+    while min(n_killed.values()) < N_KILLS:
+        kill_some(slow_file, out, rng, n_killed)
+        before, kept = kept, finished(out)
+        assert before.items() <= kept.items() <= slow_whole.items()
+        if len(kept) == len(slow_whole):
             shutil.rmtree(out)
-            there = {}
-    assert min(killed["command"], killed["worker"]) >= N_KILLS // 4, killed
-    done = run_fdsl("bake", file, "-o", out, "--workers", "2")
-    assert done.returncode == 0, done.stderr
-    assert snapshot(out) == undisturbed
+            kept = {}
+    succeeded("bake", slow_file, "-o", out, "--workers", 2)
+    assert snapshot(out) == slow_whole
+
+
+def interrupted_repair(out: Path, number: int) -> Interrupted:
+    """Damage all shards but four, and send a signal to their repair. One that completes is followed by another."""
+    for _ in range(MAX_TRIES):
+        for path in sorted(out.glob("*.tar"))[4:]:
+            os.truncate(path, 100)
+        with started("repair", out) as process:
+            outcome = interrupt(
+                process, lambda: 5 <= n_receipts(out) < N_SHARDS - 2, lambda process: process.send_signal(number)
+            )
+        if outcome is not None and n_receipts(out) < N_SHARDS:
+            return outcome
+    pytest.fail(f"{MAX_TRIES} repairs completed although they were interrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_repair_that_is_cut_off_is_gone_on_with(
-    number: int, file: Path, tmp_path: Path, undisturbed: dict[str, str]
-) -> None:
-    out = tmp_path / "out"
-    assert run_fdsl("bake", file, "-o", out).returncode == 0
-    for path in sorted(out.glob("*.tar"))[4:]:
-        os.truncate(path, 100)
-    with subprocess.Popen([FDSL, "repair", out, "--workers", "2"], stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: 5 <= n_done(out) < 30, process)
-        process.send_signal(number)
-        said = process.communicate(timeout=PATIENCE_S)[1]
+def test_interrupted_repair_resumes(number: int, slow_baked: Path, slow_whole: dict[str, str], tmp_path: Path) -> None:
+    out = Path(shutil.copytree(slow_baked, tmp_path / "out"))
+    outcome = interrupted_repair(out, number)
+    wait_for(lambda: not outcome.processes & set(running()))
     if number == signal.SIGTERM:
-        assert said.splitlines()[-1] == "fdsl: terminated; the shards that are whole stay, and the same command goes on"
-    assert n_done(out) < 32
-    assert run_fdsl("repair", out).returncode == 0
-    assert snapshot(out) == undisturbed
+        message = "fdsl: terminated; finished shards are kept; run the same command again to resume"
+        assert error_line(outcome.stderr) == message
+    succeeded("repair", out, "--workers", 2)
+    assert snapshot(out) == slow_whole
 
 
-def freeze(out: Path, how: bool) -> bool:
-    """Forbid, or allow again, that anything in a dataset's folders is made, renamed or removed; False if that fails."""
+def freeze(out: Path) -> None:
+    """Forbid to create, rename or delete anything in a dataset's folders. Skips the test if that is impossible."""
     folders = [out, out / "samples", out / "receipts"]
     if os.geteuid() != 0:
         for folder in folders:
-            folder.chmod(0o555 if how else 0o755)
-        return True
-    if shutil.which("chattr") is None:
-        return False
-    command = ["chattr", "+i" if how else "-i", *folders]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+            folder.chmod(0o555)
+        return
+    command = ["chattr", "+i", *folders]
+    if shutil.which("chattr") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("root may write anywhere, and chattr does not work on this file system")
 
 
-@pytest.mark.parametrize("n", [2, 9])
-def test_a_directory_that_turns_read_only_is_told_and_then_the_same_command_completes(
-    n: int, file: Path, tmp_path: Path, undisturbed: dict[str, str]
-) -> None:
+def thaw(out: Path) -> None:
+    """Undo `freeze`."""
+    folders = [folder for folder in (out, out / "samples", out / "receipts") if folder.exists()]
+    if os.geteuid() != 0:
+        for folder in folders:
+            folder.chmod(0o755)
+    elif shutil.which("chattr") is not None:
+        subprocess.run(["chattr", "-i", *folders], capture_output=True, check=False)
+
+
+def test_directory_turned_read_only_is_one_line(slow_file: Path, slow_whole: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     try:
-        with baking(file, out) as process:
-            wait_for(lambda: n_done(out) >= n, process)
-            if not freeze(out, True):
-                pytest.skip("root may write anywhere, and chattr does not work on this file system")
-            said = process.communicate(timeout=PATIENCE_S)
-        assert_told(subprocess.CompletedProcess([], process.returncode, *said), "ermi")  # not permitted, or denied
-        there = final(out)
-        assert n <= n_done(out) < 32
-        assert there.items() < undisturbed.items()
+        outcome = interrupted_bake(slow_file, out, shards_done(2), lambda process: freeze(out))
+        done = subprocess.CompletedProcess([], outcome.status, outcome.stdout, outcome.stderr)
+        assert_ends_with(done, "ermi")  # "not permitted" or "Permission denied"
+        assert 2 <= n_receipts(out) < N_SHARDS
+        assert finished(out).items() < slow_whole.items()
     finally:
-        freeze(out, False)
-    assert run_fdsl("bake", file, "-o", out, "--workers", "2").returncode == 0
-    assert snapshot(out) == undisturbed
+        thaw(out)
+    succeeded("bake", slow_file, "-o", out, "--workers", 2)
+    assert snapshot(out) == slow_whole
 
 
-JUMPY = """
-import random, time
-def jumpy(clock, jumps):
+JUMPING_CLOCK = """
+import random, sys, time
+def jumping(clock, jumps):
     return lambda: clock() + random.choice(jumps)
-time.time = jumpy(time.time, [-1e9, -3600.0, 0.0, 3600.0, 1e9])
-time.time_ns = jumpy(time.time_ns, [-10**18, 0, 10**18])
-time.perf_counter = jumpy(time.perf_counter, [-1e6, 0.0, 1e6])
-time.monotonic = jumpy(time.monotonic, [-1e6, 0.0, 1e6])
-from cli import main
-main()
+time.time = jumping(time.time, [-1e9, -3600.0, 0.0, 3600.0, 1e9])
+time.time_ns = jumping(time.time_ns, [-10**18, 0, 10**18])
+time.perf_counter = jumping(time.perf_counter, [-1e6, 0.0, 1e6])
+time.monotonic = jumping(time.monotonic, [-1e6, 0.0, 1e6])
+import cli
+for arguments in (["bake", sys.argv[1], "-o", sys.argv[2]], ["verify", sys.argv[2]]):
+    cli.fdsl([*arguments, "--workers", "1"], standalone_mode=False)
 """
 
 
-@pytest.mark.parametrize("family", ["exfractal", "rcdb"])
-def test_a_clock_that_jumps_changes_nothing(family: str, tmp_path: Path) -> None:
-    spec, path = small_spec(family), tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(spec.to_mapping()))
-    assert run_fdsl("bake", path, "-o", tmp_path / "steady").returncode == 0
-    for arguments in (
-        ["bake", path, "-o", tmp_path / "jumpy", "--workers", "1"],
-        ["verify", tmp_path / "jumpy", "--workers", "1"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", JUMPY, *arguments], capture_output=True, text=True, timeout=120, check=False
-        )
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert snapshot(tmp_path / "jumpy") == snapshot(tmp_path / "steady")
+def test_jumping_clock_changes_nothing(spec: Spec, baked: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "spec.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(spec.to_mapping()))
+    command = [sys.executable, "-c", JUMPING_CLOCK, file, out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "75 images in 12 shards are correct" in done.stdout
+    assert snapshot(out) == snapshot(baked)

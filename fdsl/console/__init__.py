@@ -1,0 +1,1 @@
+"""The console: progress, signals, one-line errors, exit codes."""

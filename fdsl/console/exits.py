@@ -1,0 +1,91 @@
+"""Turns signals and exceptions into one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from fdsl.primitives.errors import InputError, one_line
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_CLEANUP_S = 30
+
+_RESUMABLE = ("bake", "repair")
+_RESUME = "finished shards are kept; run the same command again to resume"
+_RETRY = "fix this and run the same command again"
+_KEPT = "finished shards are kept"
+_NO_CACHE = (
+    "numba can write its cache neither beside the code nor in your cache folder;"
+    " set NUMBA_CACHE_DIR to a folder that only you can write"
+)
+
+
+class Terminated(SystemExit):
+    """SIGTERM as an exception, so that everything is cleaned up."""
+
+
+def run(command: click.Command) -> None:
+    """Run a command.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+    """
+    for number in _STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores them for a background command
+            signal.signal(number, _stop)
+    try:
+        command(prog_name="fdsl", standalone_mode=False)
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "fdsl"
+        _fail(f"{error.format_message().rstrip('.?')}; see `{path} -h`", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except InputError as error:
+        _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(_after_stop("interrupted"), 130)
+    except Terminated as stop:
+        _fail(_after_stop("terminated"), int(str(stop.code)))
+    except ChildProcessError as error:
+        _fail(f"{error}; {_RESUME}" if _is_resumable() else str(error), 1)
+    except OSError as error:
+        path = f"`{error.filename}`: " if error.filename else ""
+        kept = f"; {_KEPT}" if _is_resumable() else ""
+        _fail(f"{path}{error.strerror or error}; {_RETRY}{kept}", 1)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):  # numba has no class for it
+            raise
+        _fail(_NO_CACHE, 1)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise once.
+
+    Later signals are ignored, because they would disturb the clean-up. An alarm limits its time.
+    """
+    for stop in _STOPS:
+        signal.signal(stop, signal.SIG_IGN)
+    signal.alarm(_CLEANUP_S)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+
+
+def _is_resumable() -> bool:
+    """Return whether the command that runs keeps finished shards."""
+    return any(name in sys.argv[1:2] for name in _RESUMABLE)
+
+
+def _after_stop(cause: str) -> str:
+    return f"{cause}; {_RESUME if _is_resumable() else 'nothing was written'}"
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"fdsl: {one_line(message)}", err=True)
+    sys.exit(status)

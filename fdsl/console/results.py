@@ -1,0 +1,115 @@
+"""Lines that a command prints about its result."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fdsl.console.progress import duration
+from fdsl.dataset.spec import Spec
+from fdsl.reports.estimate import Estimate
+from shards.baking import Baked
+from shards.problems import summary
+from shards.repairing import Repaired
+from shards.verifying import Verified
+
+_N_NAMES = 8
+
+
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun: `1 shard`, `2,100 shards`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - _N_NAMES:,} more" if len(names) > _N_NAMES else ""
+    return ", ".join(names[:_N_NAMES]) + more
+
+
+def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
+    """Yield the size and cost of a bake."""
+    yield f"{spec.name}: {spec.family}, {spec.categories:,} categories, {spec.size_px} px"
+    for split, n_images in cost.n_images.items():
+        if n_images:
+            yield f"{split:11}{n_images:12,} images in {count(cost.n_shards[split], 'shard')}"
+    n_images, n_busy = sum(cost.n_images.values()), min(n_workers, sum(cost.n_shards.values()))
+    yield f"bytes      {cost.n_bytes:12,} in all, {cost.n_bytes / n_images:,.0f} per image (estimated)"
+    time = duration(cost.core_seconds / n_busy)
+    yield f"time       {time:>12} with {count(n_busy, 'worker')} as fast as an idle core here (estimated)"
+    if cost.acceptance < 1:
+        yield f"accepted   {cost.acceptance:12.2%} of category candidates (estimated)"
+
+
+def baked_lines(out: Path, result: Baked, rate: float) -> Iterator[str]:
+    """Yield what a bake did, and the next step."""
+    if result.n_found:
+        yield f"{out}: {count(result.n_found, 'shard')} already baked, skipped"
+    if result.n_shards:
+        yield f"{out}: baked {count(result.n_images, 'image')} in {count(result.n_shards, 'shard')}, {rate:,.0f} images/s"
+    if result.failures:
+        return
+    if result.n_missing:
+        yield f"{count(result.n_missing, 'shard')} missing; the same command without --shards and --split bakes them"
+    else:
+        yield f"the dataset is complete; next: fdsl verify {shlex.quote(str(out))}"
+
+
+def failure_line(out: Path, failures: dict[str, str]) -> str:
+    """Return one line on the shards that failed."""
+    name, reason = next(iter(failures.items()))
+    more = f" and {count(len(failures) - 1, 'other shard')}" if len(failures) > 1 else ""
+    return f"{out}: {name}{more} failed: {reason}; finished shards are kept"
+
+
+def verified_lines(out: Path, result: Verified, seed: int) -> Iterator[str]:
+    """Yield notes and problems, or that all is right."""
+    for note in result.notes:
+        yield f"note: {note}"
+    yield from summary(result.problems)
+    if result.n_rerendered:
+        yield f"rendered {count(result.n_rerendered, 'image')} again, selected by --seed {seed}"
+    if not result.problems:
+        yield f"{out}: {count(result.n_images, 'image')} in {count(result.n_shards, 'shard')} are correct"
+
+
+def verified_json(result: Verified, seed: int) -> str:
+    """Return the result of a verification as JSON."""
+    record = {
+        "problems": [problem._asdict() for problem in result.problems],
+        "notes": result.notes,
+        "shards": result.n_shards,
+        "images": result.n_images,
+        "rerendered": result.n_rerendered,
+        "seed": seed if result.n_rerendered else None,
+    }
+    return json.dumps(record, indent=1)
+
+
+def repair_advice(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
+    """Return the number of problems and the command that repairs them."""
+    words = ["fdsl", "repair", shlex.quote(str(out))]
+    words += ["--rerender", str(rerender), "--seed", str(seed)] if rerender else []
+    words += ["--shards", shards] if shards else []
+    words += ["--split", split] if split != "all" else []
+    return f"{out}: {count(len(result.problems), 'problem')}; next: {' '.join(words)}"
+
+
+def repaired_lines(out: Path, result: Repaired, dry_run: bool) -> Iterator[str]:
+    """Yield the problems, and what was or would be done."""
+    yield from summary(result.problems)
+    baked = [f"{shard.name}.tar" for shard in result.baked]
+    written = [*(["categories.parquet"] if result.restored_categories else []), *baked]
+    written += ["the index"] if result.wrote_index else []
+    if result.deleted:
+        yield f"{out}: {'would delete' if dry_run else 'deleted'} {first_names(result.deleted)}"
+    if written:
+        yield f"{out}: {'would write' if dry_run else 'wrote'} {first_names(written)}"
+    if baked and result.other_versions:
+        yield f"note: these shards are baked with other versions than the rest: {result.other_versions}"
+    if dry_run and result.restored_categories:
+        yield f"{out}: would then check the shards"
+    if not result.problems:
+        yield f"{out}: nothing to repair"

@@ -1,0 +1,95 @@
+"""The Dataset: a spec and its categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from fdsl.dataset.categories import check_table, table_sha256
+from fdsl.dataset.families import Image
+from fdsl.dataset.spec import SPLITS, Spec, dataset_hash
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.streams import Stream, domain
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A spec and its categories: all that decides a pixel.
+
+    Attributes
+    ----------
+    spec : Spec
+    table : categories, one row each, in the family's SCHEMA
+    source : the table's name in messages
+
+    Raises
+    ------
+    InputError
+        The table does not fit the spec, or a row is wrong.
+    """
+
+    spec: Spec
+    table: pa.Table
+    source: str = "the categories table"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", check_table(self.spec, self.table, self.source))
+        self.rows  # noqa: B018 - unpacks now, so that a wrong row is reported now
+
+    @cached_property
+    def rows(self) -> Sequence[Any]:
+        """Categories, unpacked for the family's renderer."""
+        try:
+            return self.spec.family_module.unpack(self.spec.params, self.table)
+        except InputError as error:
+            raise InputError(f"`{self.source}`: {error}") from None
+
+    @cached_property
+    def categories_sha256(self) -> str:
+        """Hash of the categories: 64 hexadecimal digits."""
+        return table_sha256(self.table)
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the dataset: 64 hexadecimal digits."""
+        return dataset_hash(self.spec, self.categories_sha256)
+
+    def stream(self, category: int, instance: int) -> Stream:
+        """Return the random numbers of one image."""
+        spec = self.spec
+        role = SPLITS[spec.split_of(instance)]
+        return Stream(spec.seed, domain(spec.family_module.DOMAIN, role), category, instance)
+
+    def images(self, names: Iterable[tuple[int, int]]) -> Iterator[tuple[Image, tuple[Any, ...]]]:
+        """Yield the image and variant of each (category, instance), in order.
+
+        Yields
+        ------
+        image : uint8 (size_px, size_px), grey
+        variant : the family's named tuple of the numbers drawn for this image
+        """
+        samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
+        return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
+
+    def image(self, category: int, instance: int) -> Image:
+        """Return one image: uint8 (size_px, size_px), grey.
+
+        Parameters
+        ----------
+        category : 0 .. categories - 1
+        instance : 0 .. train + validation - 1; validation continues after train
+
+        Raises
+        ------
+        InputError
+            `category` or `instance` is out of range.
+        """
+        n_instances = self.spec.instances.train + self.spec.instances.validation
+        for name, value, n in (("category", category, len(self.rows)), ("instance", instance, n_instances)):
+            if not 0 <= value < n:
+                raise InputError(f"`{name}` (={value}) must be in 0..{n - 1}")
+        return next(self.images([(category, instance)]))[0]

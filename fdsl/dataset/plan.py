@@ -1,0 +1,144 @@
+"""The plan: which image is at which position of which shard.
+
+A split is a seeded permutation of all its images. Shards cut it into runs of nearly equal length.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fdsl.dataset.spec import SPLITS, Spec
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.streams import PLAN, Stream, domain
+
+SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}")
+_ROUNDS = 8
+_MIX_1, _MIX_2 = np.uint64(0x9FB21C651E98DF25), np.uint64(0xD6E8FEB86659FD93)
+
+
+class Shard(NamedTuple):
+    """One tar of a split.
+
+    Attributes
+    ----------
+    split : train or validation
+    number : train-000007 is number 7 of train
+    start, stop : positions of the split's order that it holds
+    """
+
+    split: str
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return f"{self.split}-{self.number:06}"
+
+    @property
+    def n_samples(self) -> int:
+        """Number of images."""
+        return self.stop - self.start
+
+
+def plan_shards(spec: Spec, split: str = "all") -> list[Shard]:
+    """Return the shards of a split or of all splits, train first.
+
+    Within a split, their lengths differ by at most one.
+
+    Raises
+    ------
+    InputError
+        `split` is not train, validation or all.
+    """
+    if split not in (*SPLITS, "all"):
+        raise InputError(f"`split` (={split!r}) must be one of {', '.join(SPLITS)}, all")
+    shards = []
+    for name in SPLITS if split == "all" else (split,):
+        n_samples = spec.n_images(name)
+        n_shards = -(-n_samples // spec.shards.samples)
+        shards += [Shard(name, k, k * n_samples // n_shards, (k + 1) * n_samples // n_shards) for k in range(n_shards)]
+    return shards
+
+
+def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> list[Shard]:
+    """Return some shards of a split or of all splits.
+
+    Parameters
+    ----------
+    split : train, validation or all
+    shards : "A:B" selects shards A to B-1, as a Python slice; None selects all
+
+    Raises
+    ------
+    InputError
+        `split` or `shards` is wrong.
+    """
+    planned = plan_shards(spec, split)
+    if shards is None:
+        return planned
+    if not isinstance(shards, str) or not re.fullmatch(r"\d{0,9}:\d{0,9}", shards, re.ASCII):
+        raise InputError(f"`shards` (={str(shards)[:40]}) must be A:B, such as 0:8 for the first eight shards")
+    first, last = shards.split(":")
+    start, stop = int(first or 0), int(last or len(planned))
+    if not 0 <= start < stop <= len(planned):
+        raise InputError(f"`shards` (={shards}) must be A:B with A < B <= {len(planned)}, the number of shards")
+    return planned[start:stop]
+
+
+def _permute(positions: npt.NDArray[np.uint64], n: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Map positions in 0..n-1 one to one onto 0..n-1.
+
+    A Feistel network, applied again while a value is n or more.
+
+    Source: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle walking).
+    """
+    half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
+    mask = np.uint64((1 << int(half)) - 1)
+    values = positions.copy()
+    outside = np.ones(len(values), dtype=np.bool_)
+    while outside.any():
+        left, right = values[outside] >> half, values[outside] & mask
+        for key in keys:
+            mixed = (right ^ key) * _MIX_1
+            mixed = (mixed ^ (mixed >> np.uint64(32))) * _MIX_2
+            left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(29))) & mask)
+        values[outside] = left << half | right
+        outside = values >= n
+    return values
+
+
+def image_numbers(spec: Spec, shard: Shard) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the category and instance of each image of a shard.
+
+    Time and memory grow with the shard, not with the dataset.
+
+    Returns
+    -------
+    category, instance : int64 (samples,) each, in the shard's order
+    """
+    n_instances = spec.n_instances(shard.split)
+    positions = np.arange(shard.start, shard.stop, dtype=np.uint64)
+    if spec.shards.order == "shuffled":
+        stream = Stream(spec.seed, domain(spec.family_module.DOMAIN, PLAN), 0, SPLITS[shard.split])
+        words = stream.words(0, 2 * _ROUNDS).astype(np.uint64)
+        keys = words[::2] << np.uint64(32) | words[1::2]
+        positions = _permute(positions, spec.n_images(shard.split), keys)
+    category, instance = np.divmod(positions.astype(np.int64), n_instances)
+    return category, instance + spec.first_instance(shard.split)
+
+
+def image_names(spec: Spec, shard: Shard) -> list[tuple[int, int]]:
+    """Return the (category, instance) of each image of a shard, in order."""
+    category, instance = image_numbers(spec, shard)
+    return list(zip(category.tolist(), instance.tolist(), strict=True))
+
+
+def image_key(category: int, instance: int) -> str:
+    """Return the key of an image in its shard."""
+    return f"{category:06}_{instance:06}"

@@ -1,0 +1,203 @@
+"""Validated models, and their errors in one line.
+
+pydantic checks types, ranges and keys. `describe` turns its error into one line: what, its value, the rule, the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from fdsl.primitives.errors import InputError
+
+_SHOWN_CHARACTERS = 200
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 16
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 2 * _SHOWN_CHARACTERS
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def shown(value: object) -> str:
+    """Return the repr of a value, cut to 200 characters.
+
+    YAML aliases can expand a value beyond memory.
+    """
+    try:
+        text = _REPR.repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+class Model(BaseModel):
+    """Base of all validated models: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        """Report an unknown key before a missing one.
+
+        A mistyped key is both; its name helps more.
+        """
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields:
+                hint = near(str(key), cls.model_fields, "known keys: {}")
+                raise PydanticCustomError("unknown_key", "{hint}", {"key": key, "value": data[key], "hint": hint})
+        return data
+
+
+class FamilyParams(Model):
+    """Base of a family's parameters."""
+
+    @property
+    def max_categories(self) -> int | None:
+        """Number of different categories that are possible; None if unlimited."""
+        return None
+
+
+def near(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return "did you mean X?", or else the known names."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean `{close[0]}`?" if close else otherwise.format(", ".join(names))
+
+
+def parse(model: type[ModelT], data: object, where: str) -> ModelT:
+    """Return the model that plain data describes.
+
+    Parameters
+    ----------
+    data : a mapping, as YAML or JSON holds it
+    where : the name of the whole in messages, such as "the spec"
+
+    Raises
+    ------
+    InputError
+        The first key or value that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InputError(describe(error, where)) from None
+
+
+def describe(error: ValidationError, where: str) -> str:
+    """Return one line on the first problem of a validation error."""
+    details = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
+    return _line(details[0], where)
+
+
+def _line(item: ErrorDetails, where: str) -> str:
+    """Return one line on one problem."""
+    kind, path, value, context = item["type"], item["loc"], item["input"], item.get("ctx", {})
+    name = ".".join(str(part) for part in path)
+    if kind == "line":
+        return item["msg"]
+    if kind == "unknown_key":
+        key = ".".join(str(part) for part in (*path, context["key"]))
+        return f"`{key}` (={shown(context['value'])}) is not a key of {name or where}; {context['hint']}"
+    if kind == "missing":
+        return f"`{name}` is missing from {'.'.join(map(str, path[:-1])) or where}; add it"
+    if kind == "model_type":
+        return f"`{name or where}` (={shown(value)}) must be a mapping of keys to values"
+    if kind == "invalid_key":
+        return f"`{name}` is not a key of {where}: keys are words"
+    return f"`{name or where}` (={shown(value)}) {_rule(item)}"
+
+
+def _plain(limit: float) -> str:
+    """Format a limit: 1,000; 15, not 15.0."""
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+
+
+_RULES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "int_type": lambda context: "must be a whole number",
+    "float_type": lambda context: "must be a number",
+    "finite_number": lambda context: "must be a finite number",
+    "string_type": lambda context: "must be text",
+    "tuple_type": lambda context: "must be a list",
+    "greater_than_equal": lambda context: f"must be at least {_plain(context['ge'])}",
+    "less_than_equal": lambda context: f"must be at most {_plain(context['le'])}",
+    "literal_error": lambda context: f"must be {context['expected']}",
+}
+
+
+def _rule(item: ErrorDetails) -> str:
+    """Return the rule that a value breaks, as "must be ..."."""
+    if item["type"] in _RULES:
+        return _RULES[item["type"]](item.get("ctx", {}))
+    message = item["msg"].removeprefix("Value error, ")
+    for subject in ("Input", "String", "Tuple", "List"):
+        message = message.removeprefix(f"{subject} should").strip()
+    return message if message.startswith("must ") else f"must {message}"
+
+
+def refusal(line: str) -> PydanticCustomError:
+    """Return the error of a rule on several fields.
+
+    `line` names the fields and is shown as it is.
+    """
+    return PydanticCustomError("line", "{line}", {"line": line})
+
+
+def as_tuple(value: object) -> object:
+    """Convert a list to a tuple; keep any other value."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _pair(value: object) -> object:
+    """Refuse what is not a list or tuple of two."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError("pair", "must be a pair [lowest, highest]")
+    return tuple(value)
+
+
+def _ascending(ends: tuple[T, T]) -> tuple[T, T]:
+    """Raise if the first end is greater than the second."""
+    low, high = ends
+    if low > high:  # type: ignore[operator]
+        raise PydanticCustomError("order", "must have its lowest end first")
+    return ends
+
+
+Range = Annotated[tuple[T, T], BeforeValidator(_pair), AfterValidator(_ascending)]
+"""A pair [lowest, highest]; equal ends hold the quantity fixed."""
+
+
+def one_of(options: tuple[T, ...]) -> Callable[[Any], T]:
+    """Return a check that converts a value to the equal option."""
+
+    def check(value: Any) -> T:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            for option in options:
+                if value == option:
+                    return option
+        raise PydanticCustomError("option", "must be one of {options}", {"options": ", ".join(map(str, options))})
+
+    return check
+
+
+def matching(pattern: str, meaning: str) -> Callable[[str], str]:
+    """Return a check that a whole text matches a pattern.
+
+    `meaning` describes the pattern in messages.
+    """
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("text", "must be {meaning}", {"meaning": meaning})
+        return text
+
+    return check

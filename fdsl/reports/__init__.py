@@ -1,0 +1,1 @@
+"""Reports for people: contact sheets and estimates."""

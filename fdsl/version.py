@@ -1,0 +1,20 @@
+"""Versions of the toolkit and of packages that affect its output."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+VERSION = version("fdsl")
+
+_PACKAGES = ("numba", "llvmlite", "numpy", "isal", "pyarrow")
+"""Packages that affect pixels or bytes."""
+
+
+def made_with() -> dict[str, str]:
+    """Return the versions in use here: Python, packages, platform."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

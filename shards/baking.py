@@ -1,0 +1,186 @@
+"""Baking: render the images of each missing shard and pack them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
+from fdsl.dataset.spec import Spec
+from shards import png
+from shards.claiming import claim_directory, stored_manifest
+from shards.directory import Directory
+from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
+from shards.executors.contract import Executor, Failed
+from shards.executors.local import LocalExecutor
+from shards.files import atomic_file, write_file
+from shards.index import write_index
+from shards.lock import locked
+from shards.receipts import Receipt
+from shards.searching import search_table
+from shards.tar import TarWriter
+
+
+@dataclass(frozen=True)
+class Baked:
+    """Result of a bake.
+
+    Attributes
+    ----------
+    directory : Directory
+    n_images : number of images baked by this call
+    n_shards : number of shards baked by this call
+    n_found : requested shards that existed
+    n_missing : shards of the whole dataset that are still missing
+    failures : shards that failed, by name, with the reason
+    """
+
+    directory: Directory
+    n_images: int
+    n_shards: int
+    n_found: int
+    n_missing: int
+    failures: dict[str, str]
+
+
+def bake(
+    spec: Spec,
+    out: Path | str,
+    *,
+    categories: pa.Table | None = None,
+    executor: Executor | None = None,
+    split: str = "all",
+    shards: str | None = None,
+    listener: Listener = ignore,
+) -> Baked:
+    """Bake the missing shards of a dataset into a directory.
+
+    Writes the index once all shards are done. The bytes do not depend on the executor.
+
+    Parameters
+    ----------
+    categories : categories table; by default the one the directory holds, or the result of a search
+    executor : one local process per processor by default
+    split, shards : which shards; see `select_shards`
+    listener : called with each event
+
+    Raises
+    ------
+    InputError
+        The directory holds something else, another process bakes one of the shards, or the categories do not fit the spec.
+        Nothing was changed.
+    OSError
+        The directory cannot be written, or its disk is full. Finished shards are kept; calling again resumes.
+    """
+    out, planned, chosen = Path(out), plan_shards(spec), select_shards(spec, split, shards)
+    executor = executor or LocalExecutor()
+    given = None if categories is None else Dataset(spec, categories)
+    stored_manifest(out, spec, given)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, planned.index(chosen[0]), len(chosen)):
+        directory = claim_directory(out, spec, given, partial(search_table, executor=executor, listener=listener))
+        missing = [shard for shard in chosen if not directory.is_done(shard)]
+        failures = bake_shards(directory, missing, chosen, executor, listener)
+        n_missing = sum(not directory.is_done(shard) for shard in planned)
+        if not n_missing:
+            write_index(directory)
+    baked = [shard for shard in missing if shard.name not in failures]
+    n_images = sum(shard.n_samples for shard in baked)
+    return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures)
+
+
+def bake_shards(
+    directory: Directory, missing: Sequence[Shard], chosen: Sequence[Shard], executor: Executor, listener: Listener
+) -> dict[str, str]:
+    """Bake some shards; return why each failed, by name.
+
+    Parameters
+    ----------
+    missing : shards to bake
+    chosen : shards that the progress counts, done or not
+
+    Raises
+    ------
+    OSError
+        The directory cannot be written. This affects every shard, so it ends the bake.
+    """
+    n_images, n_total = (sum(shard.n_samples for shard in group) for group in (missing, chosen))
+    failures: dict[str, str] = {}
+    directory.sweep()
+    directory.spec.family_module.compile_kernels()
+    png.compile_kernels()
+    listener(Started("bake", directory.spec.name, "images", n_total, n_total - n_images))
+    try:
+        with closing(executor.run(partial(bake_shard, directory), missing)) as outcomes:
+            for outcome in outcomes:
+                if not isinstance(outcome, Failed):
+                    listener(Advanced(outcome.item.n_samples, outcome.item.name))
+                    continue
+                if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
+                    raise outcome.error
+                failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
+                listener(ItemFailed(outcome.item.name, reason))
+    finally:
+        directory.sweep()
+    listener(Finished("bake"))
+    return failures
+
+
+def bake_shard(directory: Directory, shard: Shard) -> Receipt:
+    """Bake one shard: tar, samples table, then receipt."""
+    names = image_names(directory.spec, shard)
+    with atomic_file(directory.tar(shard)) as file:
+        tar = TarWriter(file)
+        variants = _pack_images(directory.dataset, names, tar)
+        tar.close()
+    table = io.BytesIO()
+    pq.write_table(_samples_table(directory.spec, names, variants), table, compression="zstd")
+    write_file(directory.samples(shard), table.getvalue())
+    receipt = Receipt(
+        shard=directory.tar(shard).name,
+        split=shard.split,
+        samples=shard.n_samples,
+        bytes=tar.bytes,
+        sha256=tar.sha256.hexdigest(),
+        samples_sha256=hashlib.sha256(table.getbuffer()).hexdigest(),
+        spec=directory.dataset.hash,
+    )
+    write_file(directory.receipt(shard), receipt.to_json().encode())
+    return receipt
+
+
+def _pack_images(dataset: Dataset, names: list[tuple[int, int]], tar: TarWriter) -> list[tuple[Any, ...]]:
+    """Render images into a tar; return their variants."""
+    bit_depth = dataset.spec.family_module.BIT_DEPTH
+    variants = []
+    for (category, instance), (image, variant) in zip(names, dataset.images(names), strict=True):
+        key = image_key(category, instance)
+        tar.add(f"{key}.png", png.encode(image, bit_depth))
+        tar.add(f"{key}.cls", b"%d" % category)
+        variants.append(variant)
+    return variants
+
+
+def _samples_table(spec: Spec, names: list[tuple[int, int]], variants: list[tuple[Any, ...]]) -> pa.Table:
+    """Return the samples table: one row per image, in order."""
+    schema = spec.family_module.VARIANT_SCHEMA
+    columns = zip(schema, zip(*variants, strict=True), strict=True)
+    category, instance = zip(*names, strict=True)
+    return pa.table(
+        {
+            "key": pa.array([image_key(*name) for name in names]),
+            "category": pa.array(category, pa.int32()),
+            "instance": pa.array(instance, pa.int32()),
+            **{field.name: pa.array(values, field.type) for field, values in columns},
+        }
+    )

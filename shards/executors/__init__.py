@@ -1,0 +1,1 @@
+"""Who does the work: one contract, one module per engine."""

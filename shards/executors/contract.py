@@ -1,0 +1,50 @@
+"""The contract of an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Done(Generic[Item, Result]):
+    """An item and the result of its task."""
+
+    item: Item
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed(Generic[Item]):
+    """An item and the exception that ended its task."""
+
+    item: Item
+    error: Exception
+
+
+Outcomes = Generator[Done[Item, Result] | Failed[Item], None, None]
+"""The outcome of each item, as they finish."""
+
+
+class WorkerDied(ChildProcessError):
+    """A worker process was killed or crashed during a task."""
+
+
+class Executor(Protocol):
+    """Runs a task for many items."""
+
+    def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
+        """Yield the outcome of `task(item)` for each item, as they finish.
+
+        A failed item does not end the others. Items are taken as workers become free, so there may be endlessly many. A task
+        may run more than once for an item, so it must be idempotent. Closing the iterator ends the work.
+
+        Parameters
+        ----------
+        task : picklable; its result, too
+        items : picklable each
+        """

@@ -1,0 +1,98 @@
+"""spec.yaml of a baked directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.sources import read_yaml
+from fdsl.dataset.spec import BAKED, FORMAT, Spec, dataset_hash, difference, parse_spec
+from fdsl.primitives.errors import InputError
+from fdsl.version import VERSION, made_with
+from shards.layout import RECEIPTS, SPEC
+
+MADE_WITH = "made_with"
+"""Key of the versions that began the bake."""
+
+_RESTORE = "restore it: `fdsl bake SPEC -o NEW --shards 0:1` with the same SPEC writes it into NEW; copy it from there"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of spec.yaml.
+
+    Attributes
+    ----------
+    spec : Spec
+    categories_sha256 : hash of the categories table
+    hash : identity of the dataset
+    made_with : versions that began the bake, by name
+    """
+
+    spec: Spec
+    categories_sha256: str
+    hash: str
+    made_with: Any
+
+    def other_versions(self) -> str | None:
+        """Return the first difference from the installed versions, or None."""
+        return difference(self.made_with, made_with(), MADE_WITH)
+
+
+def manifest_yaml(dataset: Dataset) -> bytes:
+    """Return the content of a new spec.yaml."""
+    baked = {
+        "fdsl": VERSION,
+        "format": FORMAT,
+        "categories_sha256": dataset.categories_sha256,
+        "hash": dataset.hash,
+        MADE_WITH: made_with(),
+    }
+    return yaml.safe_dump({**dataset.spec.to_mapping(), BAKED: baked}, sort_keys=False).encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a baked directory.
+
+    Raises
+    ------
+    InputError
+        The folder is not a baked directory, or its spec.yaml was edited.
+    """
+    path = folder / SPEC
+    _require_manifest(folder)
+    mapping = read_yaml(path)
+    baked = mapping.get(BAKED) if isinstance(mapping, dict) else None
+    if not isinstance(baked, dict) or not isinstance(baked.get("categories_sha256"), str):
+        raise InputError(f"`{path}` lacks the key `{BAKED}` that a bake writes, so it was edited; {_RESTORE}")
+    try:
+        spec = parse_spec(mapping)
+    except InputError as error:
+        raise InputError(f"`{path}`: {error}") from None
+    if baked.get("format") != FORMAT:
+        raise InputError(
+            f"`{folder}` has format {baked.get('format')} of fdsl {baked.get('fdsl')}; this fdsl reads format {FORMAT}"
+        )
+    own_hash = dataset_hash(spec, baked["categories_sha256"])
+    if baked.get("hash") != own_hash:
+        raise InputError(
+            f"`{path}` was edited: its hash is {baked.get('hash')}, but its content gives {own_hash}; {_RESTORE}"
+        )
+    return Manifest(spec, baked["categories_sha256"], own_hash, baked.get(MADE_WITH))
+
+
+def _require_manifest(folder: Path) -> None:
+    """Raise InputError if a folder has no spec.yaml."""
+    if not folder.is_dir():
+        raise InputError(f"`out` (={folder}) is not a directory; name one that `fdsl bake` has made")
+    if (folder / SPEC).is_file():
+        return
+    if any((folder / RECEIPTS).glob("*.json")):
+        raise InputError(f"`out` (={folder}) has lost its {SPEC}; {_RESTORE}")
+    raise InputError(
+        f"`out` (={folder}) holds no {SPEC}: not a baked dataset; bake one with `fdsl bake SPEC -o {folder}`"
+    )

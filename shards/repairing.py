@@ -1,0 +1,161 @@
+"""Repairing: bakes what a verification finds missing or wrong."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.plan import Shard, plan_shards
+from fdsl.primitives.errors import InputError
+from shards.baking import bake_shards
+from shards.claiming import claim_directory
+from shards.directory import Directory, stored_directory
+from shards.events import Listener, ignore
+from shards.executors.contract import Executor
+from shards.executors.local import LocalExecutor
+from shards.index import write_index
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
+from shards.lock import locked
+from shards.manifest import read_manifest
+from shards.problems import TO_BAKE, Kind, Problem
+from shards.searching import search_table
+from shards.verifying import Selection, lost_categories, verify_shards
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did, or would do.
+
+    Attributes
+    ----------
+    other_versions : first difference from the versions that began the bake, or None
+    problems : as `verify` finds them
+    restored_categories : whether the categories table is written again. A dry run then looks no further.
+    baked : shards that are baked again
+    deleted : files that are named like shards but not in the plan, relative to the directory
+    foreign : shard-like files that a bake never writes, relative to the directory; reported, never deleted
+    wrote_index : whether the index is written again
+    failures : shards that failed, by name, with the reason
+    """
+
+    other_versions: str | None
+    problems: tuple[Problem, ...]
+    restored_categories: bool
+    baked: tuple[Shard, ...]
+    deleted: tuple[str, ...]
+    foreign: tuple[str, ...]
+    wrote_index: bool
+    failures: dict[str, str]
+
+
+def repair(
+    out: Path | str,
+    *,
+    categories: pa.Table | None = None,
+    executor: Executor | None = None,
+    split: str = "all",
+    shards: str | None = None,
+    rerender: int = 0,
+    seed: int = 0,
+    dry_run: bool = False,
+    listener: Listener = ignore,
+) -> Repaired:
+    """Bake what `verify` finds missing or wrong.
+
+    The result has the bytes of an undisturbed bake.
+
+    Parameters
+    ----------
+    categories : categories table, if the directory's is lost and a search does not find it
+    executor, split, shards, rerender, seed, listener : as in `verify`
+    dry_run : change nothing
+
+    Raises
+    ------
+    InputError
+        The directory holds no dataset, its spec was edited, its categories are lost, or another process bakes one of the
+        shards.
+    OSError
+        As in `bake`; calling again resumes.
+    """
+    path, executor = Path(out), executor or LocalExecutor()
+    manifest = read_manifest(path)
+    spec = manifest.spec
+    given = None if categories is None else Dataset(spec, categories)
+    if given and given.categories_sha256 != manifest.categories_sha256:
+        raise InputError(f"`categories` differ from those of `{out}`")
+    planned, selection = plan_shards(spec), Selection(spec, split, shards, rerender, seed)
+    with nullcontext() if dry_run else locked(path, planned.index(selection.shards[0]), len(selection.shards)):
+        _refuse_obstacles(path, selection.shards)
+        lost: tuple[Problem, ...] = ()
+        try:
+            directory = stored_directory(path, manifest)
+        except InputError as error:
+            lost = (lost_categories(path, error),)
+            if dry_run:
+                return Repaired(manifest.other_versions(), lost, True, (), (), (), False, {})
+            search = partial(search_table, executor=executor, listener=listener)
+            directory = claim_directory(path, spec, given, search, replace_table=True)
+        result = verify_shards(directory, manifest, selection, executor, listener)
+        work = _Work(directory, planned, selection, result.problems)
+        failures = {} if dry_run else work.carry_out(executor, listener)
+    return Repaired(
+        manifest.other_versions(),
+        problems=(*lost, *result.problems),
+        restored_categories=bool(lost),
+        baked=tuple(shard for shard in work.to_bake if shard.name not in failures),
+        deleted=work.to_delete,
+        foreign=work.foreign,
+        wrote_index=work.needs_index and not failures,
+        failures=failures,
+    )
+
+
+def _refuse_obstacles(path: Path, shards: list[Shard]) -> None:
+    """Refuse folders in place of files, and the reverse."""
+    files = [Path(name) for name in (CATEGORIES, INDEX, INFO, CARD)]
+    for shard in shards:
+        files += [
+            Path(f"{shard.name}.tar"),
+            Path(SAMPLES, f"{shard.name}.parquet"),
+            Path(RECEIPTS, f"{shard.name}.json"),
+        ]
+    wrong = [str(name) for name in files if (path / name).is_dir()]
+    wrong += [name for name in (SAMPLES, RECEIPTS) if (path / name).exists() and not (path / name).is_dir()]
+    if wrong:
+        names = ", ".join(wrong)
+        raise InputError(f"`{path}`: {names}: a folder in place of a file, or a file in place of a folder; remove it")
+
+
+class _Work:
+    """The work that a directory's problems require."""
+
+    def __init__(
+        self, directory: Directory, planned: list[Shard], selection: Selection, problems: tuple[Problem, ...]
+    ) -> None:
+        self._directory, self._covers_all = directory, selection.shards == planned
+        damaged = {problem.shard for problem in problems if problem.kind in TO_BAKE}
+        self.to_bake = [shard for shard in selection.shards if shard.name in damaged]
+        self.to_delete = tuple(problem.path for problem in problems if problem.kind == Kind.EXTRA)
+        self.foreign = tuple(problem.path for problem in problems if problem.kind == Kind.FOREIGN)
+        is_wrong = any(problem.kind == Kind.INDEX for problem in problems)
+        will_be_complete = all(shard.name in damaged or directory.is_done(shard) for shard in planned)
+        self.needs_index = is_wrong or (bool(damaged) and will_be_complete)
+
+    def carry_out(self, executor: Executor, listener: Listener) -> dict[str, str]:
+        """Delete, bake and write the index; return the failures by shard."""
+        for name in self.to_delete:
+            (self._directory.path / name).unlink()
+        if self._covers_all:
+            self._directory.sweep(include_running=True)
+        for shard in self.to_bake:  # deletes their receipts first, so an interrupted repair resumes
+            self._directory.receipt(shard).unlink(missing_ok=True)
+        failures = bake_shards(self._directory, self.to_bake, self.to_bake, executor, listener)
+        if self.needs_index and not failures:
+            write_index(self._directory)
+        return failures

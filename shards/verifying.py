@@ -1,0 +1,242 @@
+"""Verifying: checks every shard and the index of a directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fdsl.dataset.categories import parse_parquet
+from fdsl.dataset.plan import SHARD_NAME, Shard, plan_shards, select_shards
+from fdsl.dataset.spec import SPLITS, Spec
+from fdsl.primitives.errors import InputError
+from shards.checking import Findings, check_shard, unchecked
+from shards.directory import Directory, stored_directory
+from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
+from shards.executors.contract import Executor, Failed
+from shards.executors.local import LocalExecutor
+from shards.index import index_table, info, info_before_0_2, read_receipts
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
+from shards.manifest import Manifest, read_manifest
+from shards.notes import image_notes
+from shards.problems import Kind, Problem
+from shards.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Result of a verification.
+
+    Attributes
+    ----------
+    n_shards : selected shards that have a receipt
+    n_images : number of images that these receipts name
+    problems : what is wrong
+    notes : lines on empty, full and duplicate images, which the formulas can produce
+    n_rerendered : images rendered again and compared
+    """
+
+    n_shards: int
+    n_images: int
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    n_rerendered: int
+
+
+def verify(
+    out: Path | str,
+    *,
+    executor: Executor | None = None,
+    split: str = "all",
+    shards: str | None = None,
+    rerender: int = 0,
+    seed: int = 0,
+    listener: Listener = ignore,
+) -> Verified:
+    """Check a baked directory, or some of its shards.
+
+    Writes nothing. A shard is right if its files have the hashes of its receipt, its members and labels are those of the
+    plan, in order, and its images decode at the spec's size. Without `split` and `shards`,
+    missing shards, surplus files and a wrong index are problems too.
+
+    Parameters
+    ----------
+    executor : one local process per processor by default
+    split, shards : which shards; see `select_shards`
+    rerender : number of images to render again and compare pixel by pixel
+    seed : selects these images
+    listener : called with each event
+
+    Raises
+    ------
+    InputError
+        The directory holds no dataset, or its spec was edited.
+    """
+    path = Path(out)
+    manifest = read_manifest(path)
+    selection = Selection(manifest.spec, split, shards, rerender, seed)
+    try:
+        directory = stored_directory(path, manifest)
+    except InputError as error:
+        return Verified(0, 0, (lost_categories(path, error),), (), 0)
+    return verify_shards(directory, manifest, selection, executor or LocalExecutor(), listener)
+
+
+class Selection:
+    """What to verify: some shards, and some images to render again.
+
+    Attributes
+    ----------
+    shards : in the plan's order
+    is_everything : all shards were selected
+    n_rerendered : number of images to render again
+    seed : selects these images
+
+    Raises
+    ------
+    InputError
+        `split`, `shards`, `rerender` or `seed` is wrong.
+    """
+
+    def __init__(self, spec: Spec, split: str, shards: str | None, rerender: int, seed: int) -> None:
+        for name, value in (("rerender", rerender), ("seed", seed)):
+            if value < 0:
+                raise InputError(f"`{name}` (={value}) must be at least 0")
+        self.shards = select_shards(spec, split, shards)
+        self.is_everything = split == "all" and shards is None
+        self.n_rerendered, self.seed = rerender, seed
+
+    def positions(self, shards: list[Shard]) -> dict[Shard, list[int]]:
+        """Draw images to render again.
+
+        Returns their positions in each shard, ascending.
+        """
+        ends = np.cumsum([shard.n_samples for shard in shards])
+        n_total = int(ends[-1]) if shards else 0
+        rng = np.random.default_rng(self.seed)
+        numbers = np.sort(rng.choice(n_total, min(self.n_rerendered, n_total), replace=False))
+        positions: dict[Shard, list[int]] = {}
+        for k, number in zip(np.searchsorted(ends, numbers, side="right").tolist(), numbers.tolist(), strict=True):
+            positions.setdefault(shards[k], []).append(number - int(ends[k]) + shards[k].n_samples)
+        return positions
+
+
+def lost_categories(path: Path, error: InputError) -> Problem:
+    """Return the problem of a lost or edited categories table."""
+    return Problem(Kind.CATEGORIES, CATEGORIES, str(error).removeprefix(f"`{path / CATEGORIES}` "))
+
+
+def verify_shards(
+    directory: Directory, manifest: Manifest, selection: Selection, executor: Executor, listener: Listener
+) -> Verified:
+    """Check the selected shards of an open directory; see `verify`."""
+    chosen = selection.shards
+    existing = [shard for shard in chosen if directory.receipt(shard).exists() or directory.tar(shard).exists()]
+    positions = selection.positions(existing)
+    if positions:
+        directory.spec.family_module.compile_kernels()
+    findings = _check_shards(directory, existing, positions, executor, listener)
+    unbaked = set(chosen).difference(existing)
+    problems = [Problem(Kind.UNBAKED, f"{shard.name}.tar", "is not baked") for shard in chosen if shard in unbaked]
+    problems += _explained((problem for finding in findings for problem in finding.problems), manifest)
+    if selection.is_everything:
+        problems += [*_surplus_files(directory), *_index_problems(directory)]
+    return Verified(
+        n_shards=sum(finding.n_images > 0 for finding in findings),
+        n_images=sum(finding.n_images for finding in findings),
+        problems=tuple(problems),
+        notes=tuple(image_notes(directory.spec, existing, findings)),
+        n_rerendered=sum(map(len, positions.values())),
+    )
+
+
+def _check_shards(
+    directory: Directory,
+    shards: list[Shard],
+    positions: dict[Shard, list[int]],
+    executor: Executor,
+    listener: Listener,
+) -> list[Findings]:
+    """Return the findings of each shard, in order."""
+    tasks: list[tuple[Shard, Collection[int]]] = [(shard, tuple(positions.get(shard, ()))) for shard in shards]
+    findings: dict[Shard, Findings] = {}
+    listener(Started("verify", directory.spec.name, "images", sum(shard.n_samples for shard in shards)))
+    with closing(executor.run(partial(check_shard, directory), tasks)) as outcomes:
+        for outcome in outcomes:
+            shard = outcome.item[0]
+            if isinstance(outcome, Failed):
+                findings[shard] = unchecked(shard, outcome.error)
+                listener(ItemFailed(shard.name, str(outcome.error)))
+            else:
+                findings[shard] = outcome.result
+                listener(Advanced(shard.n_samples, shard.name))
+    listener(Finished("verify"))
+    return [findings[shard] for shard in shards]
+
+
+def _explained(problems: Iterable[Problem], manifest: Manifest) -> Iterator[Problem]:
+    """Yield problems, those of pixels with their likely cause."""
+    differs = manifest.other_versions()
+    cause = (
+        f"it was baked with other versions: {differs}" if differs else "edited, or this machine computes differently"
+    )
+    for problem in problems:
+        is_of_pixels = problem.kind == Kind.PIXELS
+        yield problem._replace(detail=f"{problem.detail}; {cause}") if is_of_pixels else problem
+
+
+def _surplus_files(directory: Directory) -> Iterator[Problem]:
+    """Yield shard-like files outside the plan."""
+    names = {shard.name for shard in plan_shards(directory.spec)}
+    for pattern in ("*.tar", f"{SAMPLES}/*.parquet", f"{RECEIPTS}/*.json"):
+        for path in sorted(directory.path.glob(pattern)):
+            if path.stem in names or path.stem.split("-")[0] not in SPLITS:
+                continue
+            is_named_like_ours = SHARD_NAME.fullmatch(path.stem) and path.is_file()
+            detail = "belongs to no shard of this dataset"
+            if path.suffix == ".tar":
+                detail += "; loaders that read all tars would read it"
+            kind = Kind.EXTRA if is_named_like_ours else Kind.FOREIGN
+            yield Problem(kind, str(path.relative_to(directory.path)), detail)
+
+
+def _index_problems(directory: Directory) -> Iterator[Problem]:
+    """Yield problems of the index, if all shards are done."""
+    try:
+        receipts = read_receipts(directory)
+    except InputError:
+        return
+    if len(receipts) < len(plan_shards(directory.spec)):
+        return
+    for name in (INDEX, INFO, CARD):
+        path = directory.path / name
+        if not path.is_file() or not path.stat().st_size:
+            yield Problem(Kind.INDEX, name, "is missing or empty, although all shards are done")
+        elif not _agrees(directory, name, receipts):
+            yield Problem(Kind.INDEX, name, "contradicts the receipts: it was edited")
+
+
+def _agrees(directory: Directory, name: str, receipts: list[Receipt]) -> bool:
+    """Return whether an index file agrees with the receipts.
+
+    The card is for people and is not compared.
+    """
+    readers: dict[str, tuple[Callable[[bytes], Any], tuple[Any, ...]]] = {
+        INDEX: (parse_parquet, (index_table(receipts),)),
+        INFO: (json.loads, (info(directory, receipts), info_before_0_2(directory, receipts))),
+    }
+    if name not in readers:
+        return True
+    read, accepted = readers[name]
+    try:
+        content = read((directory.path / name).read_bytes())
+    except (pa.ArrowException, ValueError, RecursionError, OSError):
+        return False
+    return any(content == expected for expected in accepted)

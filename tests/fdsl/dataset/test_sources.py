@@ -1,0 +1,132 @@
+"""Presets and YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from fdsl import Dataset, InputError, Spec, load_spec, presets
+from fdsl.dataset.plan import plan_shards
+from fdsl.dataset.sources import preset_text
+from shards.manifest import manifest_yaml
+from tests.fdsl.dataset.test_spec import BAD_VALUES
+from tests.shards.conftest import small_mapping, small_spec
+
+PRESETS = {
+    "quickstart-exfractal": ("exfractal", 100, (100, 5), 224, (10, 1)),
+    "quickstart-rcdb": ("rcdb", 100, (100, 5), 512, (10, 1)),
+    "exfractaldb-1k": ("exfractal", 1000, (1000, 10), 224, (128, 2)),
+    "exfractaldb-21k": ("exfractal", 21_000, (1000, 2), 224, (2100, 5)),
+    "mvfractaldb-1k": ("exfractal", 1000, (1000, 12), 224, (128, 2)),
+    "rcdb-1k": ("rcdb", 1000, (1000, 10), 512, (128, 2)),
+    "rcdb-21k": ("rcdb", 21_000, (1000, 2), 512, (2100, 5)),
+}
+"""Family, categories, instances, size and number of shards of each published dataset."""
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_what_its_name_says(name: str) -> None:
+    spec = load_spec(name)
+    n_shards = tuple(len(plan_shards(spec, split)) for split in ("train", "validation"))
+    instances = (spec.instances.train, spec.instances.validation)
+    assert (spec.name, spec.seed, spec.shards.order) == (name, 0, "shuffled")
+    assert (spec.family, spec.categories, instances, spec.size_px, n_shards) == PRESETS[name]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_has_the_published_params(name: str) -> None:
+    spec = load_spec(name)
+    viewpoint = {"viewpoint": "ring"} if name.startswith("mv") else {}
+    assert spec.params == small_spec(spec.family, params=viewpoint).params
+
+
+def test_copied_preset_is_the_same_spec(tmp_path: Path) -> None:
+    for name, text in presets().items():
+        file = tmp_path / f"{name}-copy.yaml"
+        file.write_text(text)
+        assert load_spec(file) == load_spec(str(file)) == load_spec(name)
+        assert preset_text(name) == text
+
+
+def test_bad_value_is_refused_with_its_file(tmp_path: Path, family: str) -> None:
+    file = tmp_path / "bad.yaml"
+    for key, value, message in BAD_VALUES:
+        file.write_text(yaml.safe_dump(small_mapping(family, **{key: value})))
+        with pytest.raises(InputError) as refused:
+            load_spec(file)
+        assert str(refused.value) == f"{file}: {message}"
+
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "broken": (b"name: [a\n", "is not YAML"),
+    "tabs": (b"instances:\n\ttrain: 5\n", "is not YAML"),
+    "binary": (bytes(range(256)), "is not YAML"),
+    "object": (b"name: !!python/object/apply:os.getcwd []\n", "is not YAML"),
+    "no_such_day": (b"name: 2020-13-45\n", "is not YAML"),
+    "too_long_a_number": (b"seed: " + b"9" * 5000, "is not YAML"),
+    "duplicate_key": (b"seed: 1\nname: a\nseed: 2\n", "is not YAML: line 3: duplicate key `seed`"),
+    "duplicate_inner_key": (b"image: {size: 64, size: 65}\n", "is not YAML: line 1: duplicate key `size`"),
+    "empty": (b"", "`the spec` (=None) must be a mapping"),
+    "list": (b"- name: a\n", "`the spec` (=[{'name': 'a'}]) must be a mapping"),
+    "word": (b"hello\n", "`the spec` (='hello') must be a mapping"),
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES)
+def test_bad_file_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    raw, rule = BAD_FILES[content]
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(raw)
+    with pytest.raises(InputError) as refused:
+        load_spec(file)
+    message = str(refused.value)
+    assert str(file) in message
+    assert rule in message
+    assert len(message.splitlines()) == 1
+
+
+def test_billion_laughs_are_refused_in_a_short_line(tmp_path: Path) -> None:
+    """A few lines of YAML can name a value whose whole repr does not fit into memory."""
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 20)]
+    file = tmp_path / "laughs.yaml"
+    file.write_text("\n".join([*lines, "name: *a19"]) + "\n")
+    with pytest.raises(InputError) as refused:
+        load_spec(file)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("source", ["no-such-preset", "no/such/file", "."])
+def test_unknown_source_is_refused_with_all_presets(source: str) -> None:
+    with pytest.raises(InputError) as refused:
+        load_spec(source)
+    message = str(refused.value)
+    assert message.startswith(f"`spec` (={source!r}) is neither a preset nor a file; presets: ")
+    assert all(name in message for name in presets())
+
+
+def test_missing_file_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^`spec` \(='no/such/file\.yaml'\) does not exist; presets: "):
+        load_spec("no/such/file.yaml")
+
+
+def test_mistyped_preset_gets_a_hint() -> None:
+    for load, key in ((load_spec, "spec"), (preset_text, "name")):
+        with pytest.raises(InputError, match=rf"^`{key}` \(='rcdb-1kk'\) .*; did you mean `rcdb-1k`\?$"):
+            load("rcdb-1kk")
+
+
+def test_baked_directory_gets_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("name: a\n")
+    with pytest.raises(InputError) as refused:
+        load_spec(tmp_path)
+    assert str(refused.value).endswith(f"is neither a preset nor a file; did you mean {tmp_path / 'spec.yaml'}?")
+
+
+def test_baked_spec_is_a_spec_again(spec: Spec, table: pa.Table, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_bytes(manifest_yaml(Dataset(spec, table)))
+    assert load_spec(file) == spec

@@ -1,0 +1,43 @@
+"""The estimate: exact counts, and sizes and times from a few images."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fdsl import LocalExecutor, Spec, bake, estimate, search_categories
+from fdsl.reports import estimate as module
+
+
+def test_counts_are_exact(spec: Spec) -> None:
+    cost = estimate(spec)
+    assert cost.n_images == {"train": 60, "validation": 15}
+    assert cost.n_shards == {"train": 9, "validation": 3}
+    assert cost.acceptance == search_categories(spec).acceptance
+    assert cost.core_seconds > 0
+
+
+def test_size_is_nearly_that_of_a_bake(spec: Spec, tmp_path: Path) -> None:
+    one_shard = spec.replace(shards={"samples": 1000})
+    bake(one_shard, tmp_path / "out", executor=LocalExecutor(1))
+    n_bytes = sum(tar.stat().st_size for tar in (tmp_path / "out").glob("*.tar"))
+    assert estimate(one_shard).n_bytes == pytest.approx(n_bytes, rel=0.15)
+
+
+def test_huge_dataset_is_estimated_from_a_few_images(spec: Spec) -> None:
+    big = estimate(spec.replace(categories=1000, instances={"train": 1000, "validation": 10}))
+    assert big.n_images == {"train": 1_000_000, "validation": 10_000}
+    assert big.n_bytes > 1_010_000 * 1000
+
+
+def test_time_is_counted_per_image_and_category(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that advances one second per look.
+
+    The search of 5 categories takes 1 s. 25 images take 3 s, so all 75 take 9 s.
+    """
+    ticks = itertools.count()
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    assert estimate(spec).core_seconds == pytest.approx(1 + 9)

@@ -1,0 +1,154 @@
+"""Local processes: workers that die, Ctrl-C, and signals held back."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fdsl import InputError, LocalExecutor, WorkerDied
+from shards.executors.contract import Done, Failed
+from shards.executors.signals import uninterrupted
+from tests.processes import PATIENCE_S, descendants, hear_ctrl_c, kill_all, running, wait_for, workers_of
+from tests.shards.executors.tasks import die_for_13, die_once
+
+
+@pytest.mark.parametrize("n_workers", [0, -1, 1025])
+def test_number_of_workers_has_limits(n_workers: int) -> None:
+    with pytest.raises(InputError, match=rf"`n_workers` \(={n_workers}\) must be in 1..1,024"):
+        LocalExecutor(n_workers)
+
+
+def test_default_is_one_worker_per_processor() -> None:
+    assert LocalExecutor().n_workers == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.slow
+def test_item_of_killed_worker_is_retried(tmp_path: Path) -> None:
+    markers = [tmp_path / str(number) for number in range(10)]
+    for marker in markers[:4] + markers[5:]:
+        marker.touch()
+    outcomes = list(LocalExecutor(2).run(die_once, markers))
+    assert markers[4].exists()
+    assert sorted(outcomes, key=lambda outcome: outcome.item) == [Done(marker, marker.name) for marker in markers]
+
+
+@pytest.mark.slow
+def test_two_deaths_are_survived(tmp_path: Path) -> None:
+    markers = [tmp_path / str(number) for number in range(10)]
+    for marker in markers[1:9]:
+        marker.touch()
+    outcomes = list(LocalExecutor(2).run(die_once, markers))
+    assert sorted(outcomes, key=lambda outcome: outcome.item) == [Done(marker, marker.name) for marker in markers]
+
+
+@pytest.mark.slow
+def test_item_that_kills_workers_fails_alone() -> None:
+    outcomes = {outcome.item: outcome for outcome in LocalExecutor(2).run(die_for_13, range(30))}
+    assert outcomes.keys() == set(range(30))
+    failed = outcomes.pop(13)
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, WorkerDied)
+    assert "died 3 times" in str(failed.error)
+    assert "use fewer workers" in str(failed.error)
+    assert outcomes == {number: Done(number, number) for number in outcomes}
+
+
+@pytest.mark.slow
+def test_item_that_kills_workers_fails_among_endless_ones() -> None:
+    with closing(LocalExecutor(2).run(die_for_13, itertools.count())) as outcomes:
+        failed = next(outcome for outcome in outcomes if isinstance(outcome, Failed))
+        assert failed.item == 13
+        assert isinstance(failed.error, WorkerDied)
+        assert isinstance(next(outcomes), Done)
+
+
+ENDLESS = """
+import itertools
+from shards.executors.local import LocalExecutor
+from tests.shards.executors.tasks import square
+for outcome in LocalExecutor(2).run(square, itertools.count()):
+    if outcome.item == 10:
+        print("begun", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(number: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+    ) as process:
+        below: set[int] = set()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            below = descendants(process.pid)
+            assert len(workers_of(process.pid)) == 2
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as a terminal does
+            else:
+                process.send_signal(number)
+            process.wait(timeout=PATIENCE_S)
+            wait_for(lambda: not below & set(running()))
+        finally:
+            process.kill()
+            kill_all(below)
+        assert process.stderr is not None
+        error = process.stderr.read()
+    assert process.returncode == -number
+    assert error.splitlines()[-1:] == ([] if number == signal.SIGKILL else ["KeyboardInterrupt"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_is_held_back(number: int) -> None:
+    """Another thread that blocks no signal is there: it would take them from one that does."""
+    caught: list[int] = []
+    old = signal.signal(number, lambda number, frame: caught.append(number))
+    idle = threading.Event()
+    threading.Thread(target=idle.wait, daemon=True).start()
+    try:
+        with uninterrupted():
+            os.kill(os.getpid(), number)
+            for _ in range(1000):  # Python runs pending handlers between two steps
+                assert caught == []
+        assert caught == [number]
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        idle.set()
+        signal.signal(number, old)
+
+
+def test_ignored_signal_stays_ignored() -> None:
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def test_other_threads_hold_back_nothing() -> None:
+    masks = []
+
+    def work() -> None:
+        with uninterrupted():
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert masks == [set()]
