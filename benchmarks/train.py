@@ -31,24 +31,22 @@ from typing import Any
 import machine
 import numpy as np
 from measures import Ratio, clock, ratio_of
-from outputs import RESULTS, ROOT, TRAINER, say_on_page, tar_folder
-
-sys.path.insert(0, str(ROOT / "trainer"))
+from outputs import RESULTS, TRAINER, tar_folder, write_block
 
 import torch
-from augment import OnDevice, TrainTransform  # before timm, for which it makes torchvision ready
-import timm
-from batches import Batches
-from data import Shards, loader
-from images import collate, decoded
-from info import read_split
 from PIL import Image
-from tars import indexed, mapped
+
+from trainer.batches import Batches
+from trainer.data import Shards, loader
+from trainer.images import OnDevice, TrainTransform, collate, decode
+from trainer.info import build_index, read_split
+from trainer.recipe import Recipe
+
+import timm  # after the trainer, which makes torchvision importable
 from timm.data import create_transform
 from timm.optim import create_optimizer_v2
 
-from shards import bake
-from shards.spec import parse_spec
+from fdsl import LocalExecutor, bake, parse_spec
 
 SETS = {"exfractal": ("ExFractalDB, 224 px, two-level", 224), "rcdb": ("RCDB, 512 px, grey", 512)}
 SIZE, BATCH, RANDAUGMENT = 224, 64, "rand-m9-mstd0.5-inc1"
@@ -68,10 +66,9 @@ def baked(family: str, size: int, folder: Path) -> Shards:
     spec = parse_spec(
         {"name": "train", "family": family, "categories": 20, "instances": {"train": 50}, "image": {"size": size}},
     )
-    bake(spec, folder / family, workers=1)
-    split = read_split(folder / family, "train")
-    transform = TrainTransform(SIZE, (0.08, 1.0), 0.0, RANDAUGMENT)
-    return Shards(split, mapped(indexed(split, folder)), transform, 0)
+    bake(spec, folder / family, executor=LocalExecutor(1))
+    split = read_split(str(folder / family), "train")
+    return Shards(split, build_index(split, folder), TrainTransform(Recipe(size=SIZE, randaugment=RANDAUGMENT)), 0)
 
 
 class Ordinary(torch.utils.data.Dataset[tuple[Any, int]]):
@@ -91,13 +88,13 @@ class Ordinary(torch.utils.data.Dataset[tuple[Any, int]]):
 
 
 def cpu_s() -> float:
-    """Return the CPU time of this process and of the workers that have ended."""
+    """Return CPU seconds of this process and its ended workers."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def loading_s(images: Any) -> float:
-    """Return the CPU time per image of a loader with one worker, both processes together."""
+    """Return CPU seconds per image of a loader and its worker."""
     batches = [[j % 1000 for j in range(k, k + BATCH)] for k in range(0, N_IMAGES, BATCH)]
     join = collate if isinstance(images, Shards) else None
     before = cpu_s()
@@ -107,16 +104,16 @@ def loading_s(images: Any) -> float:
 
 
 def stages_us(shards: Shards) -> dict[str, float]:
-    """Return the CPU time per image of each stage of ours, in this process."""
-    crop = TrainTransform(SIZE, (0.08, 1.0), 0.0, "")
+    """Return CPU microseconds per image of each stage."""
+    crop = TrainTransform(Recipe(size=SIZE, randaugment=""))
     files = [shards.read(i)[0] for i in range(N_PAIRS)]
-    pixels = [decoded(each) for each in files]
+    pixels = [decode(each) for each in files]
     cropped = [crop(each) for each in pixels]
     augment = shards.transform.randaugment[1]
     pil = [Image.fromarray(each[:, :, 0]) for each in cropped]
     batch = [(torch.from_numpy(each).permute(2, 0, 1), 0) for each in cropped[:BATCH]]
     return {
-        "read, decode": clock(lambda: [decoded(shards.read(i)[0]) for i in range(N_PAIRS)]) / N_PAIRS * 1e6,
+        "read, decode": clock(lambda: [decode(shards.read(i)[0]) for i in range(N_PAIRS)]) / N_PAIRS * 1e6,
         "crop": clock(lambda: [crop(each) for each in pixels]) / N_PAIRS * 1e6,
         "RandAugment": clock(lambda: [augment(each) for each in pil]) / N_PAIRS * 1e6,
         "collate": clock(lambda: [collate(batch) for _ in range(8)]) / 8 / BATCH * 1e6,
@@ -124,7 +121,10 @@ def stages_us(shards: Shards) -> dict[str, float]:
 
 
 def difference(shards: Shards) -> float:
-    """Return how far both pipelines' images are apart after the same seeds: the mean over all pixels, in grey levels."""
+    """Return the mean difference of both pipelines' images, in grey levels.
+
+    Both draw from the same seeds.
+    """
     crop, augment, _ = create_transform(
         SIZE, is_training=True, hflip=0.0, auto_augment=RANDAUGMENT, interpolation="random", separate=True
     )
@@ -138,7 +138,7 @@ def difference(shards: Shards) -> float:
     for i in range(N_PAIRS):
         content, _, _ = shards.read(i)
         seeded(i)
-        ours = shards.transform(decoded(content)).astype(float)
+        ours = shards.transform(decode(content)).astype(float)
         seeded(i)
         ordinary = np.array(augment(crop(Image.open(io.BytesIO(content)).convert("RGB"))))
         apart.append(np.abs(ours - ordinary.mean(axis=2, keepdims=True)).mean())
@@ -146,7 +146,7 @@ def difference(shards: Shards) -> float:
 
 
 def measure_loading(shards: Shards) -> dict[str, Any]:
-    """Return times in us of CPU per image of the three pipelines, and the ratio of the ordinary one to ours."""
+    """Return CPU microseconds per image of three pipelines, and their ratio."""
     sides = {"ours": shards, "ordinary": Ordinary(shards, False), "ordinary, prefetcher": Ordinary(shards, True)}
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(N_ROUNDS):
@@ -163,11 +163,14 @@ def measure_loading(shards: Shards) -> dict[str, Any]:
 def measure_model(
     name: str, shards: Shards, device: torch.device, batch: int, workers: int, seconds: float
 ) -> dict[str, float]:
-    """Return images/s of training a model from a batch on the device and from shards, in turns, and its peak memory."""
+    """Return images/s from a batch on the device and from shards.
+
+    Also returns the peak memory.
+    """
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=1000).to(device)
     optimizer = create_optimizer_v2(net, "adamw", lr=1e-4)
-    on_device = OnDevice(1000, device, 0.1, 0.8, 1.0, 0.25)
+    on_device = OnDevice(Recipe(), 1000, device)
 
     def update(images: torch.Tensor, labels: torch.Tensor) -> int:
         x, targets = on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
@@ -275,7 +278,7 @@ def main() -> int:
     RESULTS.joinpath("train.json").write_text(
         json.dumps({"machine": here, "device": what, "results": plain}, indent=1) + "\n"
     )
-    say_on_page(TRAINER, "bench-train", said)
+    write_block(TRAINER, "bench-train", said)
     print("FAIL: " + ", ".join(missed) if missed else "all targets met")
     return 1 if missed else 0
 

@@ -1,133 +1,239 @@
-"""The pipeline: images of tars on a disk, of folders, or of shards behind URLs, to batches without end."""
+"""Samples from tars, folders and URLs, and their loader."""
 
-from __future__ import annotations
-
+import abc
+import functools
 import hashlib
+import io
+import itertools
 import os
+import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 import torch
+from torchvision.datasets import ImageFolder
+from webdataset import filters, gopen
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from batches import Batches
-from images import Transform, collate, transformed
-from info import INFO, DataError, Split, is_url, read_split
-from launch import Place
-from stream import Stream
-from tars import IMAGES, checked, indexed, mapped, opened
+from trainer.batches import SMALLEST, Batches
+from trainer.errors import InputError, one_line
+from trainer.images import ENDINGS, Sample, Transform, collate, load, parse_label
+from trainer.info import INFO, Split, build_index, check_sizes, is_url, read_split
+from trainer.ranks import Ranks
+from trainer.recipe import Options
+
+SHUFFLE = 1000  # samples in a worker's shuffle buffer
+_open_tar = functools.lru_cache(maxsize=512)(io.FileIO)
+TRIES = 5  # failures in a row to read a sample; waits 1, 2, 4, ... seconds between them
 
 
 class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
-    """Images as bytes: item j = visit * n + i is image i on its visit, so that no worker need be told the epoch.
+    """Samples read at random.
 
-    An item is (uint8 (1 or 3, size, size), label). What is random of it depends on (seed, visit, i) alone. `dataset` is the
-    hash that tells one dataset from another.
+    Item j is sample j % n on visit j // n.
+
+    Visits differ from epoch to epoch. dataset : hash that tells datasets apart. classes : their names, if known.
     """
+
+    classes: Sequence[str] = ()
 
     def __init__(self, n: int, n_classes: int, dataset: str, transform: Transform, seed: int) -> None:
         self.n, self.n_classes, self.dataset = n, n_classes, dataset
         self.transform, self.seed = transform, seed
 
+    @abc.abstractmethod
     def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return an image's file, its label, and its name for messages."""
-        raise NotImplementedError
+        """Return a sample's file, its label, and its name for errors."""
 
     def __getitem__(self, j: int) -> tuple[torch.Tensor, int]:
         visit, i = divmod(j, self.n)
-        content, label, name = self.read(i)
-        return transformed(content, name, self.transform, self.seed, visit, i), label
-
-
-class Shards(Images):
-    """The images of a split's tars on a disk."""
-
-    def __init__(self, split: Split, index: np.ndarray, transform: Transform, seed: int) -> None:
-        super().__init__(len(index), split.n_classes, split.spec_hash, transform, seed)
-        self.split, self.index = split, index
-
-    def read(self, i: int) -> tuple[bytes, int, str]:
-        shard, offset, size, label = self.index[i].tolist()
-        path = self.split.where(shard)
-        return os.pread(opened(path), size, offset), label, f"`{path}`: the image at byte {offset}"
+        return load((*self.read(i), visit, i), self.transform, self.seed)
 
 
 class Folder(Images):
-    """The images of a folder with one folder for each class."""
+    """Images of a folder with one folder per class."""
 
     def __init__(self, folder: Path, transform: Transform, seed: int) -> None:
-        self.classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        self.files = [
-            (str(path), label)
-            for label, name in enumerate(self.classes)
-            for path in sorted((folder / name).iterdir())
-            if path.suffix.lower().lstrip(".") in IMAGES
-        ]
-        if not self.files:
-            raise DataError(f"`{folder}` holds no folders of classes with images ({', '.join(IMAGES)}) in them")
-        names = [f"{label} {Path(path).name}" for path, label in self.files]
-        dataset = hashlib.sha256("\n".join([*self.classes, *names]).encode()).hexdigest()
+        self.files = ImageFolder(folder)
+        self.classes = self.files.classes
+        names = [*self.classes, *(f"{label} {Path(path).name}" for path, label in self.files.samples)]
+        dataset = hashlib.sha256("\n".join(names).encode()).hexdigest()
         super().__init__(len(self.files), len(self.classes), dataset, transform, seed)
 
-    def must_have_the_classes_of(self, other: Folder) -> None:
-        """Refuse another split's folder that has other classes, whose labels would mean something else."""
-        if self.classes != other.classes:
-            names = sorted(set(self.classes) ^ set(other.classes))
-            raise DataError(
-                f"the splits' folders have other classes: {', '.join(names[:4])}{', ...' * (len(names) > 4)}"
-            )
-
     def read(self, i: int) -> tuple[bytes, int, str]:
-        path, label = self.files[i]
+        """Return a sample's file, its label, and its name for errors."""
+        path, label = self.files.samples[i]
         return Path(path).read_bytes(), label, f"`{path}`"
 
 
-def open_split(
-    data: str, name: str, n_classes: int | None, out: Path, transform: Transform, seed: int, place: Place
-) -> Images | Stream:
-    """Return a split's images; DataError says what is wrong with it.
+class Shards(Images):
+    """Images of a split's tars; `index` is that of `build_index`."""
 
-    n_classes : how many there are, where `_info.json` does not say. out : the run's directory; the first process writes the
-    index of the tars there while the others wait.
+    def __init__(self, split: Split, index: Path, transform: Transform, seed: int) -> None:
+        super().__init__(split.num_samples, split.n_classes, split.dataset, transform, seed)
+        self.split, self.index = split, np.load(index, mmap_mode="r")
+
+    def read(self, i: int) -> tuple[bytes, int, str]:
+        """Return a sample's file, its label, and its name for errors."""
+        shard, offset, size, label = self.index[i].tolist()
+        path = self.split.path(shard)
+        return os.pread(_open_tar(path).fileno(), size, offset), label, f"`{path}`: the image at byte {offset}"
+
+
+class _Hashed:
+    """File that hashes what is read from it."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+
+    def read(self, n: int = -1) -> Any:
+        content = self.file.read(n)
+        self.hash.update(content)
+        return content
+
+
+class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Endless batches of one rank from shards behind a URL.
+
+    Shards are read from start to end. Randomness is as in `Images`.
+
+    An epoch orders the shards by (seed, epoch), joins their ends, and starts at a sample that is drawn from the same.
+    Each loader worker of each rank takes an arc as long as its batches need. So every sample is taken once and every rank
+    has the same number of steps, for any numbers of shards, ranks and workers. A sample's repeated visits are on one rank,
+    close to each other.
     """
-    is_folder = not is_url(data) and Path(data).is_dir() and not (Path(data) / INFO).exists()
-    if is_folder and (folders := sorted(each.name for each in Path(data).iterdir() if each.is_dir())):
-        if name not in folders:
-            raise DataError(
-                f"`--data` (={data}) has no {INFO} (is its bake complete?) and no folder {name}, but"
-                f" {', '.join(folders[:4])}; --train-split and --val-split name folders"
-            )
-        return Folder(Path(data) / name, transform, seed)
-    split, path, problem = read_split(data, name, n_classes), out, ""
-    if split.is_remote:
+
+    batches: Batches
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, split: Split, transform: Transform, seed: int) -> None:
+        self.n, self.n_classes, self.dataset = split.num_samples, split.n_classes, split.dataset
+        self.split, self.transform, self.seed = split, transform, seed
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        info = torch.utils.data.get_worker_info()
+        workers = info.num_workers if info else 1
+        worker = ((info.id if info else 0) + self.batches.start) % workers
+        first_epoch, first_step = divmod(self.batches.start, self.batches.steps)
+        for epoch in itertools.count(first_epoch):
+            samples = self._samples(epoch, worker, workers)
+            for step in self._steps(epoch, worker, workers):
+                batch = list(itertools.islice(samples, self.batches.count(step)))
+                if (epoch, step) >= (first_epoch, first_step):
+                    batch += self._visits(epoch, 0, SMALLEST - len(batch))  # which `count` leaves out
+                    yield collate([load(sample, self.transform, self.seed) for sample in batch])
+
+    def _steps(self, epoch: int, worker: int, workers: int) -> range:
+        """Return a worker's steps: the loader asks in turn."""
+        return range((worker - epoch * self.batches.steps) % workers, self.batches.steps, workers)
+
+    def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
+        """Return the bounds of a worker's arc of visits."""
+        b = self.batches
+        before = sum((b.steps - 1) * b.batch + b.count(b.steps - 1, rank) for rank in range(b.rank))
+        lengths = [sum(b.count(step) for step in self._steps(epoch, k, workers)) for k in range(worker + 1)]
+        return before + sum(lengths[:-1]), before + sum(lengths)
+
+    def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the (shard, low, high) of an arc of samples."""
+        shards, turn = np.arange(len(self.split.shard_lengths)), 0
+        if self.batches.shuffle:
+            rng = np.random.default_rng((self.seed, epoch))
+            shards, turn = rng.permutation(shards), int(rng.integers(self.n))
+        lengths = np.array(self.split.shard_lengths)[shards]
+        ends = np.cumsum(lengths)
+        while first < last:
+            position = (first + turn) % self.n
+            k = int(np.searchsorted(ends, position, side="right"))
+            low, n = position - int(ends[k] - lengths[k]), min(int(ends[k]) - position, last - first)
+            yield int(shards[k]), low, low + n
+            first += n
+
+    def _samples(self, epoch: int, worker: int, workers: int) -> Iterator[Sample]:
+        """Yield a worker's samples of an epoch, through webdataset's shuffle buffer."""
+        samples = self._visits(epoch, *self.arc(epoch, worker, workers))
+        rng = random.Random(f"{self.seed} {epoch} {self.batches.rank} {worker}")
+        return iter(filters.shuffle(SHUFFLE, initial=SHUFFLE, rng=rng)(samples)) if self.batches.shuffle else samples
+
+    def _visits(self, epoch: int, first: int, last: int) -> Iterator[Sample]:
+        """Yield the samples of an arc of visits, in order."""
+        repeats, starts = self.batches.repeats, np.cumsum((0, *self.split.shard_lengths))
+        position = first // repeats
+        for shard, low, high in self.pieces(epoch, position, -(-last // repeats)):
+            for i, sample in enumerate(self._read(shard, low, high), int(starts[shard]) + low):
+                for visit in range(max(first, position * repeats), min(last, (position + 1) * repeats)):
+                    yield *sample, epoch * repeats + visit % repeats, i
+                position += 1
+
+    def _read(self, shard: int, low: int, high: int) -> Iterator[tuple[bytes, int, str]]:
+        """Yield some of a shard's samples; continues where a connection was cut."""
+        n_failures = 0
+        while low < high:
+            before, reason = low, "it ends early"
+            try:
+                for sample in self._open(shard, low, high):
+                    yield sample
+                    low += 1
+            except InputError:
+                raise
+            except Exception as error:  # the pipe, tarfile and its decompressors each raise their own kinds
+                reason = one_line(error)
+            n_failures = 1 if low > before else n_failures + 1
+            if low < high and n_failures == TRIES:
+                counts = f"{low:,} of {self.split.shard_lengths[shard]:,} samples"
+                raise InputError(f"`{self.split.path(shard)}`: {counts} could be read in {TRIES} tries: {reason}")
+            if low < high:
+                sleep(2 ** (n_failures - 1))
+
+    def _open(self, shard: int, low: int, high: int) -> Iterator[tuple[bytes, int, str]]:
+        """Yield content, label and name of a shard's complete samples."""
+        url, length = self.split.path(shard), self.split.shard_lengths[shard]
+        tar = _Hashed(gopen(url))
+        samples = iter(group_by_keys(tar_file_expander([{"url": url, "stream": tar}])))
+        for k, sample in enumerate(itertools.islice(samples, low, high), low):
+            name, kinds = f"`{url}`: {sample['__key__']}", [kind for kind in ENDINGS if kind in sample]
+            if not kinds or "cls" not in sample:
+                raise ValueError(f"{sample['__key__']} has no .cls or no image ({', '.join(ENDINGS)})")
+            if k + 1 == length:  # before the last sample, after which nobody may ask again
+                if next(samples, None) is not None:
+                    raise InputError(f"`{url}` holds more samples than the {length:,} of {INFO}")
+                while tar.read(1 << 16):
+                    pass
+                self.split.must_have_sha256(shard, tar.hash.hexdigest())
+            yield sample[kinds[0]], parse_label(sample["cls"], f"{name}.cls", self.split.n_classes), name
+
+
+def open_split(o: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
+    """Open a split of folders, shards or a URL."""
+    folder = Path(o.data) / name
+    if not is_url(o.data) and folder.is_dir() and not (Path(o.data) / INFO).exists():
+        return Folder(folder, transform, seed)
+    split = ranks.from_first(lambda: read_split(o.data, name, o.classes))
+    if is_url(o.data):
         return Stream(split, transform, seed)
-    if place.is_first:
-        try:
-            path = indexed(split, out)
-        except DataError as error:
-            problem = str(error)
-    said, problem = place.from_first((str(path), problem))
-    if problem:
-        raise DataError(problem)
-    if not place.is_first:
-        checked(split)  # each machine may have a copy of its own
-    return Shards(split, mapped(Path(said)), transform, seed)
+    index = ranks.from_first(lambda: build_index(split, o.out))
+    if ranks.rank > 0:
+        check_sizes(split)  # another machine may have a copy of its own
+    return Shards(split, index, transform, seed)
 
 
-def _go_on(worker: int) -> None:
-    """Leave it to the main process what SIGTERM and Ctrl-C mean: all processes get them, and the run is to save first."""
+def _ignore_signals(worker: int) -> None:
+    """Ignore SIGTERM and Ctrl-C, for the main process to save."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 def loader(samples: Images | Stream, batches: Batches, workers: int, pin: bool) -> Iterator[Any]:
-    """Return batches without end. Workers are started once: one that is forked again later can hang beside gloo's threads."""
-    options: dict[str, Any] = {
-        "num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin, "worker_init_fn": _go_on,
-    }  # fmt: skip
+    """Return endless batches; workers start once.
+
+    A worker forked later, beside gloo's threads, can hang.
+    """
+    options: dict[str, Any] = {"batch_sampler": batches, "collate_fn": collate}
     if isinstance(samples, Stream):
-        samples.batches = batches
-        return iter(torch.utils.data.DataLoader(samples, batch_size=None, **options))
-    return iter(torch.utils.data.DataLoader(samples, batch_sampler=batches, collate_fn=collate, **options))
+        samples.batches, options = batches, {"batch_size": None}
+    options |= {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin}
+    return iter(torch.utils.data.DataLoader(samples, worker_init_fn=_ignore_signals, **options))

@@ -1,86 +1,167 @@
-"""From a file's bytes to a batch: decoding, the random state of each image, and collation."""
+"""Images: decoding, augmentation in the workers, collation, augmentation on the device."""
 
-from __future__ import annotations
-
-import contextlib
 import io
+import math
 import random
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from isal import isal_zlib
 from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from timm.utils import random_seed
 
-from info import DataError
+from trainer.errors import InputError
+from trainer.recipe import Recipe
 
-isal_zlib: Any = None
-with contextlib.suppress(ImportError):  # without it Pillow reads the same pixels, more slowly
-    from isal import isal_zlib
-
+ENDINGS = ("png", "jpg", "jpeg", "webp")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Transform = Callable[[np.ndarray], np.ndarray]
+Sample = tuple[bytes, int, str, int, int]
+"""Content, label, name for errors, visit, number in the split."""
 
-_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-_GREY = 0
+
+def seed_all(*numbers: int) -> None:
+    """Seed the global random states, from which timm draws."""
+    random_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
-def decoded(content: bytes) -> np.ndarray:
-    """Return an image's pixels: uint8 (height, width, 1) of a grey file, (height, width, 3) of any other."""
-    pixels = _unfiltered_grey(content) if isal_zlib else None
-    if pixels is not None:
+def decode(content: bytes) -> np.ndarray:
+    """Decode a file to uint8 (height, width, 1 or 3)."""
+    if (pixels := _decode_unfiltered(content)) is not None:
         return pixels
     with Image.open(io.BytesIO(content)) as image:
         return np.atleast_3d(np.array(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
 
-def _unfiltered_grey(content: bytes) -> np.ndarray | None:
-    """Return the pixels of a PNG as formula-driven sets have it, or None for Pillow: grey, 1 or 8 bits, no row filtered.
+def _decode_unfiltered(content: bytes) -> np.ndarray | None:
+    """Decode a grey PNG without row filters, else return None.
 
-    Inflating is most of the time that such a file takes, and ISA-L is faster at it than Pillow's zlib.
+    Baked datasets have such files, of 1 or 8 bits. Inflating takes most of their time; ISA-L is faster than Pillow.
     """
-    if not content.startswith(_PNG) or content[37:41] != b"IDAT":
+    if content[12:16] != b"IHDR" or content[37:41] != b"IDAT":
         return None
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", content[16:29])
-    end = 41 + struct.unpack(">I", content[33:37])[0]
-    if colour != _GREY or depth not in (1, 8) or interlace or content[end + 8 : end + 12] != b"IEND":
+    width, height, depth, *kind = struct.unpack(">IIBBBBB", content[16:29])
+    end, stride = 41 + int.from_bytes(content[33:37]), 1 + (width * depth + 7) // 8
+    is_plain = kind == [0, 0, 0, 0] and depth in (1, 8) and content[end + 8 : end + 12] == b"IEND"
+    if not is_plain or width * height > (Image.MAX_IMAGE_PIXELS or 0):
         return None
-    if width * height > Image.MAX_IMAGE_PIXELS:
+    try:
+        data = isal_zlib.decompress(content[41:end], bufsize=height * stride)
+        rows = np.frombuffer(data, dtype=np.uint8).reshape(height, stride)
+    except (isal_zlib.error, ValueError):  # type: ignore[misc]
         return None
-    stride = 1 + (width * depth + 7) // 8
-    rows = b""
-    with contextlib.suppress(isal_zlib.error):
-        rows = isal_zlib.decompress(content[41:end], bufsize=height * stride)
-    if len(rows) != height * stride:
-        return None
-    pixels = np.frombuffer(rows, dtype=np.uint8).reshape(height, stride)
-    if pixels[:, 0].any():
-        return None
-    pixels = pixels[:, 1:]
+    pixels = rows[:, 1:, None]
     if depth == 1:
         pixels = np.unpackbits(pixels, axis=1, count=width) * np.uint8(255)
-    return pixels[:, :, None]
+    return None if rows[:, 0].any() else pixels
 
 
-def transformed(content: bytes, name: str, transform: Transform, *numbers: int) -> torch.Tensor:
-    """Return an image, uint8 (channels, height, width); what is random of it is a function of the numbers.
+def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor, int]:
+    """Return a sample's image, transformed, uint8 (1 or 3, size, size), and its label.
 
-    numbers : seed, visit, and the number of the image. DataError names an image that cannot be decoded.
+    Its randomness depends on (seed, visit, number) alone.
     """
-    state = np.random.SeedSequence(numbers).generate_state(2)
-    random.seed(int(state[0]))
-    np.random.seed(state[1])
+    content, label, name, visit, i = sample
+    seed_all(seed, visit, i)
     try:
-        pixels = decoded(content)
+        pixels = decode(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be decoded: {error}") from None
-    return torch.from_numpy(transform(pixels)).permute(2, 0, 1)
+        raise InputError(f"{name} cannot be decoded: {error}") from None
+    return torch.from_numpy(transform(pixels)).permute(2, 0, 1), label
+
+
+def parse_label(content: bytes, name: str, n_classes: int) -> int:
+    """Return the label in a .cls member."""
+    if not content.strip().isdigit() or int(content) >= n_classes:
+        rule = f"must be a whole number below {n_classes}, the number of classes"
+        raise InputError(f"{name} is {content[:20]!r}; it {rule}")
+    return int(content)
 
 
 def collate(items: Sequence[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images, uint8 (batch, 1 or 3, height, width), and labels, int64 (batch,); one channel if all have one."""
+    """Stack images and labels.
+
+    Images are uint8 (batch, 1 or 3, height, width), labels int64 (batch,).
+    """
     channels = max(image.shape[0] for image, _ in items)
-    images, labels = torch.utils.data.default_collate(
-        [(image.expand(channels, -1, -1), label) for image, label in items]
-    )
-    return images, labels
+    images = torch.stack([image.expand(channels, -1, -1) for image, _ in items])
+    return images, torch.tensor([label for _, label in items])
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Resize uint8 (height, width, channels), within a level of Pillow."""
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+    return torch.nn.functional.interpolate(image, size, mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+class TrainTransform:
+    """timm's random crop, flip and RandAugment, to a square.
+
+    Grey images keep one channel, which is faster than three and gives the same pixels.
+    """
+
+    def __init__(self, r: Recipe) -> None:
+        self.size, self.flip = (r.size, r.size), r.flip
+        self.crop = RandomResizedCropAndInterpolation(r.size, scale=(r.crop_scale, 1.0))
+        colors = tuple(round(255 * mean) for mean in MEAN)
+        fills = {1: round(sum(colors) / 3), 3: colors} if r.randaugment else {}
+        options = {channels: {"translate_const": int(0.45 * r.size), "img_mean": fills[channels]} for channels in fills}
+        try:
+            self.randaugment = {
+                channels: rand_augment_transform(r.randaugment, options[channels]) for channels in fills
+            }
+        except (AssertionError, KeyError, ValueError):
+            raise InputError(f"`randaugment` (={r.randaugment}) must be a string of timm, or empty") from None
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        height, width, channels = pixels.shape
+        frame = torch.zeros(1, 1).expand(height, width)
+        top, left, rows, columns = self.crop.get_params(frame, self.crop.scale, self.crop.ratio)
+        interpolation = random.choice(("bilinear", "bicubic"))
+        pixels = resize(pixels[top : top + rows, left : left + columns], self.size, interpolation)
+        if self.flip and np.random.random() < self.flip:
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
+        if self.randaugment:
+            image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+            pixels = np.atleast_3d(np.array(self.randaugment[channels](image)))
+        return pixels
+
+
+class EvalTransform:
+    """Resize the shorter side to size / eval_crop; crop the center."""
+
+    def __init__(self, r: Recipe) -> None:
+        self.size, self.shorter = r.size, math.floor(r.size / r.eval_crop)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = (round(side * self.shorter / min(pixels.shape[:2])) for side in pixels.shape[:2])
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        return resize(pixels, (height, width), "bicubic")[top : top + self.size, left : left + self.size]
+
+
+class OnDevice:
+    """Normalization, random erasing, and mixup or cutmix with label smoothing, by timm."""
+
+    def __init__(self, r: Recipe, n_classes: int, device: torch.device) -> None:
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
+        self.erase = RandomErasing(r.erasing, mode="pixel", device=device.type)
+        options = {"prob": float(max(r.mixup, r.cutmix) > 0), "label_smoothing": r.smoothing, "num_classes": n_classes}
+        self.mix = Mixup(r.mixup, r.cutmix, **options)
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalize uint8 (batch, 1 or 3, size, size) to float32."""
+        return (images.float() - self.mean) / self.std
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a training batch and its soft targets, float32 (batch, classes)."""
+        x, n = self.erase(self.normalized(images)), len(images)
+        if n % 2:  # timm mixes even batches only
+            x, labels = torch.cat([x, x[:1]]), torch.cat([labels, labels[:1]])
+        x, targets = self.mix(x, labels)
+        return x[:n], targets[:n]

@@ -1,25 +1,28 @@
-"""Little WebDataset directories, made with nothing of ours; the trainer's modules on the path, as when it is run."""
+"""Small WebDataset directories, made without the toolkit."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import sys
+import signal
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "trainer"))
+import trainer  # noqa: F401 makes torchvision importable
 
-import augment  # noqa: F401 makes torchvision ready before anything imports timm
+ROOT = Path(__file__).parents[2]
 
 
 def picture(label: int, number: int, size: int = 32) -> bytes:
-    """A grey PNG in which a bright bar stands where the label says, in noise of its own."""
+    """A grey PNG with a bright bar whose position is the label, and noise."""
     pixels = np.random.default_rng((label, number)).integers(0, 90, (size, size), dtype=np.uint8)
     pixels[:, label * size // 4 : (label + 1) * size // 4] += 120
     file = io.BytesIO()
@@ -27,8 +30,8 @@ def picture(label: int, number: int, size: int = 32) -> bytes:
     return file.getvalue()
 
 
-def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4, first: int = 0) -> dict[str, object]:
-    """Write a split's tars; return what _info.json says of it."""
+def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4, first: int = 0) -> dict[str, Any]:
+    """Write a split's tars; return its entry in _info.json."""
     folder.mkdir(parents=True, exist_ok=True)
     names, number = [], first
     for k, length in enumerate(lengths):
@@ -45,6 +48,7 @@ def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4
 
 
 def write_dataset(folder: Path, train: list[int], validation: list[int], n_classes: int = 4) -> Path:
+    """Write both splits and an _info.json without sizes and hashes, as other people's."""
     splits = {
         "train": write_split(folder, "train", train, n_classes),
         "validation": write_split(folder, "validation", validation, n_classes, first=900_000),
@@ -54,7 +58,35 @@ def write_dataset(folder: Path, train: list[int], validation: list[int], n_class
     return folder
 
 
+def edit_info(folder: Path, **changes: object) -> None:
+    """Change keys of _info.json."""
+    path = folder / "_info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def add_hashes(folder: Path) -> None:
+    """Add the tars' sizes and hashes to _info.json, as the toolkit does."""
+    splits = json.loads((folder / "_info.json").read_text())["splits"]
+    for split in splits.values():
+        contents = [(folder / name).read_bytes() for name in split["filenames"]]
+        split["shard_bytes"] = [len(content) for content in contents]
+        split["shard_sha256"] = [hashlib.sha256(content).hexdigest() for content in contents]
+    edit_info(folder, splits=splits)
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 images to train on, in shards of any length, and 19 to validate on; not to be changed."""
-    return write_dataset(tmp_path_factory.mktemp("small") / "data", [40, 7, 23, 31, 19], [12, 7])
+    """120 images to train on, in shards of different lengths, and 19 to validate on; read-only."""
+    folder = write_dataset(tmp_path_factory.mktemp("small") / "data", [40, 7, 23, 31, 19], [12, 7])
+    add_hashes(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_own_signals() -> Iterator[None]:
+    """Train in this process with one thread, and restore the handlers that a run sets."""
+    torch.set_num_threads(1)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

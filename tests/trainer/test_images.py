@@ -1,4 +1,4 @@
-"""Images are decoded to Pillow's pixels, whatever the file; batches of grey and colour go together."""
+"""Images are decoded to Pillow's pixels and augmented as by timm, grey ones as their three channels would be."""
 
 from __future__ import annotations
 
@@ -11,10 +11,133 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.transforms import RandomResizedCropAndInterpolation
 
-import images
-from images import collate, decoded, transformed
-from info import DataError
+from trainer import images
+from trainer.errors import InputError
+from trainer.images import MEAN, STD, EvalTransform, OnDevice, TrainTransform, collate, decode, load, parse_label
+from trainer.recipe import Recipe
+
+CPU = torch.device("cpu")
+
+
+def seeded(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+FULL = Recipe(size=32)
+PLAIN = Recipe(size=32, randaugment="", smoothing=0.0, mixup=0.0, cutmix=0.0, erasing=0.0)
+
+
+def on_device_of(n_classes: int, **changes: float) -> OnDevice:
+    return OnDevice(PLAIN.model_copy(update=changes), n_classes, CPU)
+
+
+def noise(seed: int, channels: int, height: int = 40, width: int = 50) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def test_grey_and_three_equal_channels_augment_alike() -> None:
+    transform, grey_fill = TrainTransform(FULL), 117
+    transform.randaugment[3] = rand_augment_transform(
+        FULL.randaugment, {"translate_const": int(0.45 * 32), "img_mean": (grey_fill,) * 3}
+    )
+    transform.randaugment[1] = rand_augment_transform(
+        FULL.randaugment, {"translate_const": int(0.45 * 32), "img_mean": grey_fill}
+    )
+    for seed in range(200):
+        pixels = noise(seed, 1)
+        seeded(seed)
+        grey = transform(pixels)
+        seeded(seed)
+        colour = transform(np.repeat(pixels, 3, axis=2))
+        assert grey.shape == (32, 32, 1)
+        assert all(np.array_equal(grey[:, :, 0], colour[:, :, channel]) for channel in range(3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(40, 50), (300, 200), (20, 24)])
+def test_crops_are_timms_within_one_level(channels: int, size: tuple[int, int]) -> None:
+    ours = TrainTransform(PLAIN)
+    theirs = RandomResizedCropAndInterpolation(32, scale=(0.08, 1.0), interpolation="random")
+    for seed in range(60):
+        pixels = noise(seed, channels, *size)
+        image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+        seeded(seed)
+        expected = np.atleast_3d(np.array(theirs(image))).astype(int)
+        seeded(seed)
+        difference = np.abs(ours(pixels) - expected)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.1
+
+
+def test_timms_pipeline_draws_the_same() -> None:
+    """Crop and RandAugment after the same seeds: but for crops' rounding, which some operations magnify, the same images."""
+    ours = TrainTransform(FULL)
+    theirs = create_transform(
+        32, is_training=True, hflip=0.0, auto_augment=FULL.randaugment, interpolation="random", separate=True
+    )[:2]
+    same = 0
+    for seed in range(200):
+        pixels = noise(seed, 3)
+        seeded(seed)
+        expected = Image.fromarray(pixels)
+        for transform in theirs:
+            expected = transform(expected)
+        seeded(seed)
+        same += np.abs(ours(pixels).astype(int) - np.array(expected)).mean() < 1.0
+    assert same >= 190
+
+
+def test_bytes_become_normalized_floats() -> None:
+    on_device = on_device_of(5)
+    image = torch.arange(4, dtype=torch.uint8).view(1, 1, 2, 2) * 60
+    expected = torch.stack([(image[0, 0] / 255 - mean) / std for mean, std in zip(MEAN, STD, strict=True)])
+    assert torch.allclose(on_device.normalized(image)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
+def test_targets_are_the_shares_of_mixed_images(n: int, mixup: float, cutmix: float) -> None:
+    on_device = on_device_of(10, mixup=mixup, cutmix=cutmix)
+    images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 1, 16, 16) * 20
+    labels = torch.arange(n)
+    plain = on_device.normalized(images).mean(dim=(1, 2, 3))
+    for seed in range(20):
+        seeded(seed)
+        x, targets = on_device(images, labels)
+        assert torch.allclose(targets.sum(dim=1), torch.ones(n))
+        is_alone = torch.cat([labels, labels[: n % 2]]).flip(0)[:n] == labels
+        share = torch.where(is_alone, 0.5, targets[torch.arange(n), labels])
+        partner = torch.cat([plain, plain[: n % 2]]).flip(0)[:n]
+        expected = share * plain + (1 - share) * partner
+        assert torch.allclose(x.mean(dim=(1, 2, 3)), expected, atol=1e-4)
+
+
+def test_smoothing_gives_every_class_a_share() -> None:
+    _, targets = on_device_of(4, smoothing=0.1)(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([1, 3]))
+    assert torch.allclose(targets[0], torch.tensor([0.025, 0.925, 0.025, 0.025]))
+
+
+def test_erasing_changes_its_share_of_images() -> None:
+    on_device = on_device_of(4, erasing=0.25)
+    images = torch.zeros(400, 1, 32, 32, dtype=torch.uint8)
+    seeded(0)
+    x, _ = on_device(images, torch.zeros(400, dtype=torch.long))
+    erased = (x != on_device.normalized(images)).any(dim=1).any(dim=1).any(dim=1).sum().item()
+    assert 70 <= erased <= 130
+
+
+@pytest.mark.parametrize("size", [(40, 60), (224, 224), (512, 512), (33, 32)])
+def test_evaluation_sees_the_center(size: tuple[int, int]) -> None:
+    pixels = np.array(Image.linear_gradient("L").resize(size))[:, :, None]
+    seen = EvalTransform(FULL)(pixels)
+    assert seen.shape == (32, 32, 1)
+    assert abs(float(seen.mean()) - 127.5) < 6
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -53,12 +176,12 @@ def test_pixels_are_pillows(width: int, height: int, kind: str, mode: str) -> No
     content = file_of(grey(width, height).convert(mode), kind)
     with Image.open(io.BytesIO(content)) as image:
         expected = np.atleast_3d(np.array(image.convert("L" if image.mode in ("1", "L") else "RGB")))
-    assert np.array_equal(decoded(content), expected)
+    assert np.array_equal(decode(content), expected)
 
 
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (33, 20), (8, 1)])
 @pytest.mark.parametrize("depth", [1, 8])
-def test_baked_files_take_the_fast_way_to_pillows_pixels(
+def test_baked_files_are_decoded_without_pillow(
     width: int, height: int, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     png = pytest.importorskip("shards.png", reason="the toolkit is not installed here")
@@ -66,34 +189,46 @@ def test_baked_files_take_the_fast_way_to_pillows_pixels(
     content = png.encode(pixels * (pixels > 99), depth)
     expected = np.array(Image.open(io.BytesIO(content)).convert("L"))[:, :, None]
     monkeypatch.setattr(images.Image, "open", None)
-    assert np.array_equal(decoded(content), expected)
+    assert np.array_equal(decode(content), expected)
 
 
 @pytest.mark.parametrize("way", ["fast", "Pillow's"])
-def test_cut_and_spoilt_files_are_told_or_are_pillows(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_are_refused_or_decode_alike(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "Pillow's":
-        monkeypatch.setattr(images, "isal_zlib", None)
+        monkeypatch.setattr(images, "_decode_unfiltered", lambda content: None)
     pixels = grey(24, 20)
     whole = unfiltered(np.array(pixels))
     if way == "fast":
-        assert images._unfiltered_grey(whole) is not None
+        assert images._decode_unfiltered(whole) is not None
     for seed in range(300):
         draw = random.Random(seed)
         content = bytearray(whole[: draw.randrange(len(whole))] if seed % 2 else whole)
         if not seed % 2:
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         try:
-            there = transformed(bytes(content), "this", lambda pixels: pixels.copy(), seed)
-        except DataError as error:
+            pixels_read = load((bytes(content), 0, "this", 0, 0), lambda pixels: pixels.copy(), seed)[0]
+        except InputError as error:
             assert str(error).startswith("this cannot be decoded: ")  # noqa: PT017
         else:
-            assert np.array_equal(there[0].numpy(), np.array(pixels))
+            assert np.array_equal(pixels_read[0].numpy(), np.array(pixels))
 
 
-def test_grey_and_colour_go_together_in_a_batch() -> None:
+def test_a_batch_mixes_grey_and_color() -> None:
     one, three = torch.full((1, 4, 4), 7, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)
     assert collate([(one, 0), (one, 1)])[0].shape == (2, 1, 4, 4)
     both, labels = collate([(one, 0), (three, 1)])
     assert both.shape == (2, 3, 4, 4)
     assert (both[0] == 7).all()
     assert labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("content", [b"x", b"-1", b"4", b"1.5", b""])
+def test_labels_are_whole_numbers_below_the_classes(content: bytes) -> None:
+    assert parse_label(b"3\n", "7.cls", 4) == 3
+    with pytest.raises(InputError, match=r"7\.cls is b'.*'; it must be a whole number below 4"):
+        parse_label(content, "7.cls", 4)
+
+
+def test_an_unknown_randaugment_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`randaugment` \(=foo\) must be a string of timm"):
+        TrainTransform(Recipe(randaugment="foo"))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-import augment  # noqa: F401 makes torchvision ready
 import pytest
 import timm
 import torch
 
-from batches import Batches
-from launch import Place
-from log import Progress
-from pretrain import Learner, build_model
-from recipe import Recipe
+from trainer.batches import Batches
+from trainer.checkpoint import export
+from trainer.errors import InputError
+from trainer.learner import Learner, build_model
+from trainer.ranks import Ranks
+from trainer.recipe import Recipe
 
 N_CLASSES = 9
 PLAIN = Recipe(
@@ -24,9 +23,9 @@ PLAIN = Recipe(
 
 
 def learner(**options: Any) -> Learner:
-    recipe = dataclasses.replace(PLAIN, **options)
+    recipe = PLAIN.model_copy(update=options)
     torch.manual_seed(0)
-    return Learner(recipe, build_model(recipe, N_CLASSES), 100, 0, Place(0, 1, torch.device("cpu")))
+    return Learner(recipe, build_model(recipe, N_CLASSES), 100, 0, Ranks(0, 1, torch.device("cpu")))
 
 
 def some(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,7 +38,7 @@ def learn(learner: Learner, n: int = 8, update: int = 0) -> float:
     (steps,) = batches.groups(learner.r.accumulate)
     images, labels = some(n)
     parts = zip(images.split(learner.r.batch), labels.split(learner.r.batch), strict=True)
-    return learner.learn(update, steps, batches, iter(parts), Progress(None, 1, 1, 0)).item()  # type: ignore[arg-type]
+    return learner.learn(update, steps, batches, iter(parts)).item()
 
 
 def gradients(learner: Learner) -> list[torch.Tensor]:
@@ -55,12 +54,12 @@ def gradients(learner: Learner) -> list[torch.Tensor]:
 def test_the_loss_is_cross_entropy() -> None:
     one = learner()
     images, labels = some(8)
-    output = one.net(one.on_device.normalised(images))
+    output = one.net(one.on_device.normalized(images))
     assert learn(one) == pytest.approx(torch.nn.functional.cross_entropy(output, labels).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (3, 3)])
-def test_steps_that_are_accumulated_make_the_gradient_of_one_batch(batch: int, accumulate: int) -> None:
+def test_accumulated_steps_make_one_batchs_gradient(batch: int, accumulate: int) -> None:
     """Those of a shorter last step, too."""
     whole, parts = learner(), learner(batch=batch, accumulate=accumulate)
     one, other = gradients(whole), gradients(parts)
@@ -76,7 +75,7 @@ def test_the_gradient_is_clipped() -> None:
     assert torch.allclose(other[0], one[0] * 0.01 / one[0].norm(), rtol=1e-3)
 
 
-def test_the_average_follows_the_weights_and_is_the_result() -> None:
+def test_the_moving_average_is_the_result() -> None:
     """From the first update's on."""
     one = learner(ema=0.75)
     learn(one)
@@ -91,7 +90,7 @@ def test_the_average_follows_the_weights_and_is_the_result() -> None:
 
 
 @pytest.mark.parametrize(("amp", "dtype"), [("none", "float32"), ("bf16", "bfloat16"), ("fp16", "float16")])
-def test_amp_computes_in_its_own_numbers(amp: str, dtype: str) -> None:
+def test_amp_sets_the_dtype(amp: str, dtype: str) -> None:
     one, seen = learner(amp=amp), []
     one.net.blocks[0].register_forward_hook(lambda module, given, output: seen.append(module.mlp.fc1(output).dtype))
     learn(one)
@@ -100,7 +99,7 @@ def test_amp_computes_in_its_own_numbers(amp: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_channels_last_is_how_weights_and_images_lie(channels_last: bool) -> None:
+def test_channels_last_sets_the_memory_format(channels_last: bool) -> None:
     one, seen = learner(model="test_resnet", channels_last=channels_last), []
     one.net.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     learn(one)
@@ -108,14 +107,14 @@ def test_channels_last_is_how_weights_and_images_lie(channels_last: bool) -> Non
     assert all(each.is_contiguous(memory_format=torch.channels_last) == channels_last for each in (*weights, *seen))
 
 
-def test_compile_and_drop_path_are_not_forgotten() -> None:
+def test_compile_and_drop_path_are_applied() -> None:
     assert type(learner(compile=True).forward).__name__ == "OptimizedModule"
     assert type(learner().forward).__name__ == "VisionTransformer"
     assert learner(drop_path=0.2).net.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("n", [1, 9, 17])
-def test_a_last_batch_of_one_image_trains_with_batch_norm(n: int) -> None:
+def test_one_image_trains_with_batch_norm(n: int) -> None:
     """It comes with another that does not count."""
     one = learner(model="test_resnet", accumulate=3)
     images, labels = some(n)
@@ -124,12 +123,12 @@ def test_a_last_batch_of_one_image_trains_with_batch_norm(n: int) -> None:
     assert [len(each) for each in ids] == [8] * (n // 8) + [2]
     parts = iter([(images[each], labels[each]) for each in ids])
     (steps,) = batches.groups(3)
-    loss = one.learn(0, steps, batches, parts, Progress(None, 1, 1, 0)).item()  # type: ignore[arg-type]
+    loss = one.learn(0, steps, batches, parts).item()
     assert 0 < loss < 10
     assert next(parts, None) is None
 
 
-def test_what_does_not_count_changes_no_loss() -> None:
+def test_images_left_out_change_no_loss() -> None:
     one = learner()
     images, labels = some(3)
     batches = Batches(1, 8)
@@ -141,11 +140,56 @@ def test_what_does_not_count_changes_no_loss() -> None:
 
 def test_validation_counts_each_image_once() -> None:
     one, (images, labels) = learner(), some(21)
-    expected = timm.utils.accuracy(one.net.eval()(one.on_device.normalised(images)), labels, topk=(1, 5))
+    expected = timm.utils.accuracy(one.net.eval()(one.on_device.normalized(images)), labels, topk=(1, 5))
     batches = Batches(21, 8, shuffle=False)
     parts = [(images[each], labels[each]) for each in ([*range(0, 8)], [*range(8, 16)], [*range(16, 21)])]
     found = one.validate(batches, iter(parts))
     assert [found["top1"], found["top5"]] == pytest.approx([each.item() for each in expected])
     assert 0 < found["top5"] < 100
-    output = one.net.eval()(one.on_device.normalised(images))
+    output = one.net.eval()(one.on_device.normalized(images))
     assert found["loss"] == pytest.approx(torch.nn.functional.cross_entropy(output, labels).item(), rel=1e-5)
+
+
+def weights(size: int = 32, n_classes: int = 4) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    return dict(build_model(PLAIN.model_copy(update={"size": size}), n_classes).state_dict())
+
+
+@pytest.mark.parametrize("n_classes", [4, 9])
+def test_fine_tuning_takes_all_but_the_head(n_classes: int) -> None:
+    state = weights()
+    torch.manual_seed(1)
+    net = build_model(PLAIN, n_classes, dict(state))
+    same = {name for name, tensor in net.state_dict().items() if torch.equal(tensor, state[name])}
+    assert same - {"head.bias"} == {name for name in state if not name.startswith("head.")}  # new biases are 0, too
+
+
+def test_fine_tuning_resizes_position_embeddings(tmp_path: Any) -> None:
+    """To the values that timm gives for a file of these weights."""
+    state, path = weights(), tmp_path / "model.safetensors"
+    net = build_model(PLAIN.model_copy(update={"size": 64}), 9, dict(state))
+    export(path, state, {})
+    overlay = {"file": str(path), "num_classes": -1, "custom_load": False}
+    timms = timm.create_model("test_vit", pretrained=True, num_classes=9, img_size=64, pretrained_cfg_overlay=overlay)
+    assert net.pos_embed.shape != state["pos_embed"].shape
+    assert torch.equal(net.pos_embed, timms.pos_embed)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda state: state.pop("cls_token"), "only one has cls_token"),
+        (lambda state: state.update(extra=torch.zeros(1)), "only one has extra"),
+        (lambda state: state.update({"norm.weight": torch.zeros(3)}), "size mismatch for norm.weight"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(change: Any, rule: str) -> None:
+    state = weights()
+    change(state)
+    with pytest.raises(InputError, match=rule):
+        build_model(PLAIN, 9, state)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`--model` \(=deit_huge\) cannot be built: "):
+        build_model(Recipe(model="deit_huge"), 9)

@@ -13,20 +13,20 @@ from timm.data import create_dataset, create_loader
 
 from tests.trainer.conftest import ROOT
 
-shards = pytest.importorskip("shards", reason="the toolkit is not installed here")
+fdsl = pytest.importorskip("fdsl", reason="the toolkit is not installed here")
 
 
 def baked(family: str, folder: Path) -> Path:
-    spec = shards.Spec(
-        name="tiny", family=family, categories=4, instances=shards.Instances(train=16, validation=4),
-        image=shards.Image(size=32), shards=shards.Shards(samples=16),
-    )  # fmt: skip
-    shards.bake(spec, folder, workers=1)
+    spec = {
+        "name": "tiny", "family": family, "categories": 4, "instances": {"train": 16, "validation": 4},
+        "image": {"size": 32}, "shards": {"samples": 16},
+    }  # fmt: skip
+    fdsl.bake(fdsl.parse_spec(spec), folder, executor=fdsl.LocalExecutor(1))
     return folder
 
 
 @pytest.mark.parametrize("family", ["exfractal", "rcdb"])
-def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_path: Path) -> None:
+def test_timms_loader_reads_a_baked_directory(family: str, tmp_path: Path) -> None:
     folder = baked(family, tmp_path / "baked")
     net = timm.create_model("test_vit", num_classes=4, img_size=32)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
@@ -50,7 +50,7 @@ def test_timms_reader_and_loader_train_on_a_baked_directory(family: str, tmp_pat
         assert seen == n
 
 
-def test_the_lines_for_hugging_face_datasets_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_hugging_face_lines_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     baked("rcdb", tmp_path / "data" / "ex1k")
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def test_the_lines_for_hugging_face_datasets_read_it(tmp_path: Path, monkeypatch
 
 
 def test_the_trainer_imports_nothing_of_the_toolkit() -> None:
-    ours = {"primitives", "exfractal", "rcdb", "shards", "cli"}
+    ours = {"primitives", "exfractal", "rcdb", "shards", "fdsl", "cli"}
     for path in (ROOT / "trainer").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -1,0 +1,129 @@
+"""Model, optimizer and schedule: the updates and the validation."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import timm
+import torch
+import torch.distributed as dist
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3, distribute_bn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.batches import Batches
+from trainer.errors import InputError, one_line
+from trainer.images import OnDevice, seed_all
+from trainer.ranks import Ranks
+from trainer.recipe import Recipe
+
+AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def build_model(r: Recipe, n_classes: int, weights: dict[str, torch.Tensor] | None = None) -> torch.nn.Module:
+    """Build a timm model for square images of the recipe's size.
+
+    weights : of a checkpoint; timm loads all but the head's, and resizes position embeddings.
+    """
+    overlay = {"state_dict": weights, "num_classes": -1, "custom_load": False} if weights else None
+    try:
+        config = timm.get_pretrained_cfg(r.model)
+        net: Any = timm.create_model(  # which leaves out what is None
+            r.model, num_classes=n_classes, pretrained=bool(weights), pretrained_cfg_overlay=overlay,
+            drop_path_rate=r.drop_path or None, img_size=r.size if config and config.fixed_input_size else None,
+        )  # fmt: skip
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"`--model` (={r.model}) cannot be built: {one_line(error)}") from None
+    if weights:
+        classifier = net.pretrained_cfg.get("classifier") or ()
+        head = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+        names = sorted(name for name in net.state_dict().keys() ^ weights.keys() if not name.startswith(head))
+        if names:  # timm loads the others
+            only = f"only one has {', '.join(names[:4])}"
+            raise InputError(f"`--checkpoint` is of another architecture than {r.model}: {only}")
+        del net.pretrained_cfg["state_dict"]
+    return net
+
+
+class Learner:
+    """A timm model and everything that changes its weights.
+
+    The randomness of a step depends on (seed, update, step, rank), so a checkpoint needs no random states.
+    """
+
+    def __init__(self, r: Recipe, net: Any, n_updates: int, n_warmup: int, ranks: Ranks) -> None:
+        device = ranks.device
+        self.r, self.ranks = r, ranks
+        self.memory_format = torch.channels_last if r.channels_last else torch.contiguous_format
+        self.net: torch.nn.Module = net.to(device, memory_format=self.memory_format)
+        self.optimizer = create_optimizer_v2(net, "adamw", lr=r.lr, weight_decay=r.weight_decay)
+        self.scheduler = CosineLRScheduler(
+            self.optimizer, n_updates, r.min_lr, warmup_t=n_warmup, warmup_lr_init=r.warmup_lr, t_in_epochs=False
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=r.amp == "fp16")
+        self.ema = ModelEmaV3(net, decay=r.ema) if r.ema else None
+        self.result: torch.nn.Module = self.ema.module if self.ema else net  # to validate and export
+        self.parts = {
+            "state_dict": net, "optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler,
+            **({"state_dict_ema": self.ema.module} if self.ema else {}),
+        }  # fmt: skip
+        self.on_device = OnDevice(r, net.num_classes, device)
+        self.amp = functools.partial(torch.autocast, device.type, AMP.get(r.amp), enabled=r.amp in AMP)
+        replica: Any = net
+        if ranks.world > 1:
+            replica = DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+        self.unsynced = replica.no_sync if ranks.world > 1 else contextlib.nullcontext
+        self.forward: Any = torch.compile(replica) if r.compile else replica
+
+    def learn(self, update: int, steps: range, batches: Batches, images: Iterator[Any]) -> torch.Tensor:
+        """Make an update; return this rank's weighted loss."""
+        self.scheduler.step_update(update)
+        total = torch.zeros((), device=self.ranks.device)
+        for step in steps:
+            pixels, labels = next(images)
+            seed_all(self.r.seed, update, step, self.ranks.rank)
+            with contextlib.nullcontext() if step == steps[-1] else self.unsynced():
+                loss = self.loss(pixels, labels, batches.count(step)) * batches.weight(step, steps)
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        if self.r.clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.r.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.net, step=update + 1)
+        return total
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor, n: int) -> torch.Tensor:
+        """Return the mean loss of a batch's first n images."""
+        device = self.ranks.device
+        x, targets = self.on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        with self.amp():
+            output = self.forward(x.contiguous(memory_format=self.memory_format))
+            return torch.nn.functional.cross_entropy(output[:n].float(), targets[:n], reduction="sum") / max(n, 1)
+
+    @torch.no_grad()
+    def validate(self, batches: Batches, images: Iterator[Any]) -> dict[str, float]:
+        """Return top-1 and top-5, in %, and loss of a split."""
+        device, model = self.ranks.device, self.result.eval()
+        if self.ranks.world > 1:  # all ranks take rank 0's running means of batch normalization
+            distribute_bn(model, self.ranks.world)
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        for step in range(batches.steps):
+            x, labels = (tensor.to(device, non_blocking=True) for tensor in next(images))
+            n = batches.count(step)
+            with self.amp():
+                output = model(self.on_device.normalized(x)).float()[:n]
+            labels = labels[:n]
+            hits = output.topk(min(5, output.shape[1]), dim=1).indices == labels[:, None]
+            loss = torch.nn.functional.cross_entropy(output, labels, reduction="sum")
+            sums += torch.stack([hits[:, 0].sum(), hits.any(dim=1).sum(), loss]).double()
+        if self.ranks.world > 1:
+            dist.all_reduce(sums)
+        top1, top5, loss = (sums / batches.n).tolist()
+        model.train()
+        return {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
