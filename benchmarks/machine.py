@@ -1,4 +1,4 @@
-"""What a measurement was made on, without saying whose machine it is."""
+"""Describes the machine of a measurement, without its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def _cpu_model() -> str:
 
 
 def describe(*others: str) -> dict[str, Any]:
-    """Return the platform, the processor, the number of cores that may be used, Python, and the packages, `others` too."""
+    """Return platform, processor, usable cores, and versions.
+
+    Parameters
+    ----------
+    others : names of further packages
+    """
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "platform": f"{platform.system()} {platform.machine()}",

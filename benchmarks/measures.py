@@ -1,4 +1,4 @@
-"""What a measurement consists of: CPU time, a ratio with its target, and the proof that both sides did the same work."""
+"""CPU times, ratios with a target, and agreement of two sides."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from statistics import fmean, median, stdev
 from time import process_time
 from typing import Any
 
-MOST_STANDARD_ERRORS = 4.0
-"""Two sides that do the same work differ by more than this once in 15,000 runs."""
+MAX_STANDARD_ERRORS = 4.0
+"""Two sides that do the same work exceed this once in 15,000 runs."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster ours is: the median over the rounds, the least and the greatest; what the median must be."""
+    """How many times faster our side is.
+
+    Attributes
+    ----------
+    median, low, high : over the rounds
+    target : least median that passes
+    """
 
     median: float
     low: float
@@ -31,9 +37,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Whether both sides do the same work: the mean of a quantity over the same things, made by each.
+    """Evidence that both sides do the same work.
 
-    standard_errors : how far apart the means are, in standard errors of the mean difference, pair by pair.
+    Attributes
+    ----------
+    quantity : what is compared
+    ours, published : mean of the quantity on each side
+    standard_errors : difference of the means, in standard errors of the mean paired difference
     """
 
     quantity: str
@@ -44,11 +54,14 @@ class Agreement:
     @property
     def is_same(self) -> bool:
         """Whether the difference may be chance."""
-        return abs(self.standard_errors) <= MOST_STANDARD_ERRORS
+        return abs(self.standard_errors) <= MAX_STANDARD_ERRORS
 
 
 def clock(work: Callable[..., object], *arguments: Any) -> float:
-    """Return the seconds of CPU time, of all threads of this process, that `work` takes; earlier garbage is not its."""
+    """Return the CPU seconds of a call, over all threads.
+
+    Collects garbage first, so that no earlier work is counted.
+    """
     gc.collect()
     start = process_time()
     work(*arguments)
@@ -56,13 +69,13 @@ def clock(work: Callable[..., object], *arguments: Any) -> float:
 
 
 def ratio_of(published_s: Sequence[float], ours_s: Sequence[float], target: float) -> Ratio:
-    """Return the ratio of the times of two sides, measured in the same rounds."""
+    """Return the ratio of times measured in the same rounds."""
     ratios = [theirs / ours for theirs, ours in zip(published_s, ours_s, strict=True)]
     return Ratio(median(ratios), min(ratios), max(ratios), target)
 
 
 def agreement_of(quantity: str, pairs: Sequence[tuple[float, float]]) -> Agreement:
-    """Return how well pairs of (ours, published), two or more, agree."""
+    """Return how well two or more pairs of (ours, published) agree."""
     differences = [ours - theirs for ours, theirs in pairs]
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(pairs))
     return Agreement(

@@ -1,4 +1,4 @@
-"""What the images of a tar are: how bright, and how large under other encoders."""
+"""The images of a tar: brightness, and size under other encoders."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Picture(NamedTuple):
-    """An image of a tar: its key, its grey pixels, uint8 (height, width), and the bytes of its PNG file."""
+    """An image of a tar.
+
+    Attributes
+    ----------
+    key : its name in the tar, without ending
+    pixels : uint8 (height, width), grey
+    n_bytes : size of its PNG file
+    """
 
     key: str
     pixels: Pixels
     n_bytes: int
 
 
-def pictures(tar: Path) -> Iterator[Picture]:
-    """Yield the images of a tar, grey or RGB with three equal channels."""
+def read_pictures(tar: Path) -> Iterator[Picture]:
+    """Yield the images of a tar.
+
+    They are grey, or RGB with three equal channels.
+    """
     with tarfile.open(tar) as members:
         for member in members:
             key, _, ending = member.name.rpartition(".")
@@ -37,17 +47,16 @@ def pictures(tar: Path) -> Iterator[Picture]:
                 yield Picture(key, image if image.ndim == 2 else image[:, :, 0], member.size)
 
 
+def _brightness(picture: Picture) -> float:
+    """Return the mean brightness, 0..1."""
+    return float(picture.pixels.mean()) / 255.0
+
+
 def compare(quantity: str, ours: Path, published: Sequence[Path]) -> Agreement:
-    """Return how well the mean brightness, 0..1, of the same images of both sides agrees."""
-    brightness = {picture.key: float(picture.pixels.mean()) / 255.0 for picture in pictures(ours)}
-    return agreement_of(
-        quantity,
-        [
-            (brightness[picture.key], float(picture.pixels.mean()) / 255.0)
-            for tar in published
-            for picture in pictures(tar)
-        ],
-    )
+    """Return how well the brightness of both sides' images agrees."""
+    brightness = {picture.key: _brightness(picture) for picture in read_pictures(ours)}
+    theirs = [picture for tar in published for picture in read_pictures(tar)]
+    return agreement_of(quantity, [(brightness[picture.key], _brightness(picture)) for picture in theirs])
 
 
 def _pil_bytes(image: Pixels) -> int:
@@ -56,8 +65,8 @@ def _pil_bytes(image: Pixels) -> int:
     return len(file.getvalue())
 
 
-def sizes(images: Sequence[Picture]) -> dict[str, float]:
-    """Return the mean bytes of the same images as PNG files: ours, and the defaults of the usual libraries."""
+def encoded_bytes(images: Sequence[Picture]) -> dict[str, float]:
+    """Return mean PNG bytes: ours, and the usual libraries' defaults."""
     return {
         "ours": fmean(image.n_bytes for image in images),
         "PIL, RGB as published": fmean(_pil_bytes(np.dstack([image.pixels] * 3)) for image in images),

@@ -1,8 +1,13 @@
-"""One image of RCDB by the steps of the published generator.
+"""The published procedure for RCDB, one image, as a script.
 
-A script, as theirs is: what stands at the level of a module looks each name up in a dictionary, at each use, which a function
-does not. `published.contours_image` runs it with `given`: the contours, the size in px, random.Random, and the list of the
-images before, to which this one is added.
+The authors' generator is a script too. Names at the top level of a module are looked up in a dictionary at each use, which is
+slower than in a function. It loops over contours and vertices, calls a C extension for the noise on each axis of each vertex,
+and draws one PIL line per edge.
+
+`published.py` runs it with `given`: the variant, the size in px, a random.Random, and the list of images. The script appends
+its image to the list: the authors' code keeps all images of a category in memory.
+
+Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code.
 """
 
 import math
@@ -10,19 +15,19 @@ import math
 import noise
 from PIL import Image, ImageDraw
 
-contours, size_px, rng, images = globals()["given"]
-n, perlin, gap = contours.vertices, contours.perlin, contours.gap
+variant, size_px, rng, images = globals()["given"]
+n, perlin, gap = variant.vertices, variant.perlin, variant.gap
 angle = 2.0 * math.pi / n
 xs, ys, noises_x, noises_y = [], [], [], []
 images.append(Image.new("RGB", (size_px, size_px), (255, 255, 255)))
 draw = ImageDraw.Draw(images[-1])
 for v in range(n):
-    xs.append(math.cos(angle * v) * contours.radius * contours.aspect_x)
-    ys.append(math.sin(angle * v) * contours.radius * contours.aspect_y)
+    xs.append(math.cos(angle * v) * variant.radius * variant.aspect_x)
+    ys.append(math.sin(angle * v) * variant.radius * variant.aspect_y)
 xs.append(xs[0])
 ys.append(ys[0])
-centre_x, centre_y = contours.centre_x, contours.centre_y
-for _ in range(contours.contours):
+centre_x, centre_y = variant.centre_x, variant.centre_y
+for _ in range(variant.contours):
     grey = min(rng.randint(0, 256), 255)
     noises_x.clear()
     noises_y.clear()

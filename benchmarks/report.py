@@ -1,4 +1,4 @@
-"""The results for people: a table per family, and one line for each target."""
+"""The tables that people read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from families import FamilyResult
 from measures import Agreement, Ratio
 from search import SearchResult
 
+from fdsl.dataset.families import FAMILIES
+
 N_IMAGES = 21_000_000
 """21,000 categories with 1,000 images each."""
-
-_NAMES = {"exfractal": "ExFractalDB", "rcdb": "RCDB"}
 
 
 def _row(label: str, us: float, note: str = "") -> str:
@@ -23,10 +23,14 @@ def _share(us: float, whole_us: float) -> str:
     return f"{us / whole_us:5.0%}"
 
 
-def _ratio(what: str, ratio: Ratio) -> str:
+def _at_first(us: float | None) -> str:
+    return f"{'':8}" if us is None else f"{us:8,.1f}"
+
+
+def _ratio(label: str, ratio: Ratio) -> str:
     verdict = "pass" if ratio.is_met else "FAIL"
     return (
-        f"  {what:<44}{ratio.median:>11,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f} in the rounds)"
+        f"  {label:<44}{ratio.median:>11,.1f}x  ({ratio.low:,.1f} to {ratio.high:,.1f} in the rounds)"
         f"  target >= {ratio.target:g}x: {verdict}"
     )
 
@@ -40,15 +44,25 @@ def _agreement(agreement: Agreement) -> str:
 
 
 def family_lines(result: FamilyResult, first: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a family's table; `first` is what was recorded of it before anything was tuned."""
-    whole_us = result.shard_us
-    yield f"{_NAMES[result.family]}, {result.size_px} px: {result.categories} categories x {result.rounds} images"
+    """Yield the table of a family.
+
+    Parameters
+    ----------
+    first : the family's times before anything was tuned; empty if there are none
+    """
+    whole_us, first_us = result.shard_us, first.get("stages_us", {})
+    title = FAMILIES[result.family].TITLE
+    yield f"{title}, {result.size_px} px: {result.categories} categories x {result.rounds} images"
     yield f"  {'stage':<44}{'us/image':>12}  share  at first"
     for stage, us in result.stages_us.items():
-        yield _row(stage, us, f"{_share(us, whole_us)}  {first['stages_us'][stage]:8,.1f}")
-    yield _row("whole shard", whole_us, f"{1:5.0%}  {first['shard_us']:8,.1f}  {1e6 / whole_us:,.0f} images/s per core")
-    yield _row("published procedure", result.published_us, f"       {1e6 / result.published_us:,.0f} images/s per core")
-    yield _ratio("published procedure / whole shard", result.ratio)
+        yield _row(stage, us, f"{_share(us, whole_us)}  {_at_first(first_us.get(stage))}")
+    rate = f"{1e6 / whole_us:,.0f} images/s per core"
+    yield _row("whole shard", whole_us, f"{1:5.0%}  {_at_first(first.get('shard_us'))}  {rate}")
+    if result.published_us is not None and result.ratio is not None:
+        yield _row(
+            "published procedure", result.published_us, f"       {1e6 / result.published_us:,.0f} images/s per core"
+        )
+        yield _ratio("published procedure / whole shard", result.ratio)
     if result.t1_us is not None:
         yield _row(
             "T1: plainest chaos game, 10,000 points", result.t1_us, f"whole shard = {whole_us / result.t1_us:.2f} T1"
@@ -57,26 +71,23 @@ def family_lines(result: FamilyResult, first: dict[str, Any]) -> Iterator[str]:
     yield f"  {'PNG':<44}{'bytes/image':>12}"
     for encoder, n_bytes in result.bytes.items():
         yield f"  {encoder:<44}{n_bytes:>12,.0f}"
-    ours_h, published_h = (N_IMAGES * us / 3.6e9 for us in (whole_us, result.published_us))
-    yield (
-        f"  {N_IMAGES:,} images on such cores: {ours_h:,.1f} core-hours, published {published_h:,.0f};"
-        f" {N_IMAGES * result.disk_bytes / 1e9:,.0f} GB of shards"
-    )
-    yield _agreement(result.agreement)
+    hours = [f"{N_IMAGES * whole_us / 3.6e9:,.1f} core-hours"]
+    hours += [f"published {N_IMAGES * result.published_us / 3.6e9:,.0f}"] if result.published_us else []
+    size = f"{N_IMAGES * result.disk_bytes / 1e9:,.0f} GB of shards"
+    yield f"  {N_IMAGES:,} images on such cores: {', '.join(hours)}; {size}"
+    if result.agreement is not None:
+        yield _agreement(result.agreement)
 
 
 def search_lines(result: SearchResult, first: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the search's table; `first` is what was recorded of it before anything was tuned."""
+    """Yield the table of the search; `first` as in `family_lines`."""
     yield f"ExFractalDB, search: {result.candidates:,} candidates; and the whole search for {result.categories} categories"
     yield f"  {'':<44}{'us':>12}         at first"
-    yield _row("per candidate", result.candidate_us, f"{'':5}  {first['candidate_us']:8,.1f}")
+    yield _row("per candidate", result.candidate_us, f"{'':5}  {_at_first(first['candidate_us'])}")
     yield _row("per candidate, published search", result.published_candidate_us)
     yield _ratio("published / ours, per candidate", result.ratio)
-    yield _row(
-        "per accepted category",
-        result.category_us,
-        f"{'':5}  {first['category_us']:8,.1f}  acceptance {result.acceptance:.2%}",
-    )
+    acceptance = f"acceptance {result.acceptance:.2%}"
+    yield _row("per accepted category", result.category_us, f"{'':5}  {_at_first(first['category_us'])}  {acceptance}")
     yield _row("per accepted category, published search", result.published_category_us)
     yield f"  {'published / ours, per accepted category':<44}{result.category_ratio:>11,.1f}x"
     yield f"  {'21,000 categories':<44}{21_000 * result.category_us / 1e6:>11,.0f} s of one core"

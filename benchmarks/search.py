@@ -1,4 +1,4 @@
-"""The search for ExFractalDB's categories: ours against the published one, on the same candidates."""
+"""Measures the search for ExFractalDB's categories against the published one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-import published
+import published_fractals as published
 from measures import Agreement, Ratio, agreement_of, clock, ratio_of
 
 import exfractal
 from exfractal.categories import draw
-from shards.categories import sample_categories
-from shards.spec import parse_spec
+from fdsl import parse_spec, search_categories
+
+TARGET = 280.0
+"""Least ratio per candidate that passes; below the measured ratio by what a busy machine may cost."""
 
 N_ROUNDS = 7
 N_CANDIDATES = 256
-"""Of a round; as many as a worker of `fdsl sample` is given at a time."""
+"""Per round; as many as a task of `search_categories`."""
 
 _WHOLE_CATEGORIES = 400
 _WHOLE_ROUNDS = 3
@@ -25,12 +27,20 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was measured of the search. Times are CPU time in us, medians of the rounds.
+    """Measurements of the search.
 
-    candidate_us, published_candidate_us : per candidate, on the same candidates.
-    category_us : per accepted category, of the whole of `sample_categories`.
-    published_category_us : the published search's time per candidate, divided by the acceptance.
-    acceptance : the share of candidates that the whole search accepted, 0..1.
+    Times are CPU time in us, medians of the rounds.
+
+    Attributes
+    ----------
+    candidates, rounds : candidates over all rounds, and rounds
+    candidate_us, published_candidate_us : per candidate, on the same candidates
+    ratio : per candidate
+    categories : of the whole search
+    category_us : per accepted category of a whole `search_categories`
+    published_category_us : the published time per candidate, divided by the acceptance
+    acceptance : share of candidates that the whole search accepted, 0..1
+    agreement : of the share of candidates accepted
     """
 
     candidates: int
@@ -51,9 +61,11 @@ class SearchResult:
 
 
 class _Contest:
-    """Both searches, round by round.
+    """Both searches on the same candidates.
 
-    ours, published : of each candidate, 1.0 where accepted and 0.0 where not.
+    Attributes
+    ----------
+    ours, published : per candidate, 1.0 if accepted, else 0.0
     """
 
     def __init__(self) -> None:
@@ -63,44 +75,46 @@ class _Contest:
         self.published: list[float] = []
 
     def search_ours(self, attempts: range) -> None:
-        """Test our candidates."""
-        found = set(exfractal.sample(self.params, _SEED, attempts).column("attempt").to_pylist())
-        self.ours += [float(attempt in found) for attempt in attempts]
+        """Test candidates by our search."""
+        accepted = set(exfractal.sample(self.params, _SEED, attempts).column("attempt").to_pylist())
+        self.ours += [float(attempt in accepted) for attempt in attempts]
 
     def search_published(self, systems: list[published.System]) -> None:
-        """Test the same candidates; the published search draws its own as well, to pay for that, and drops them."""
+        """Test the same candidates by the published search.
+
+        It also draws one of its own for each and discards it, so that drawing is paid for on both sides.
+        """
         for system in systems:
             published.draw_candidate(self.rng)
             self.published.append(float(published.is_category(system, self.rng)))
 
     def systems(self, attempts: range) -> list[published.System]:
-        """Return our candidates in the form that the published search takes."""
+        """Return our candidates as the published search takes them."""
         candidates = draw(self.params, _SEED, attempts)
-        drawn = (candidates.candidate(k) for k in range(len(attempts)))
-        return [published.system_of(maps.tolist(), probability.tolist()) for maps, probability in drawn]
+        systems = (candidates.candidate(k) for k in range(len(attempts)))
+        return [published.system_of(system.maps.tolist(), system.probability.tolist()) for system in systems]
 
 
-def measure_search(target: float) -> SearchResult:
-    """Measure the search; `target` is the ratio per candidate that must be reached."""
+def measure_search() -> SearchResult:
+    """Measure both searches in turns, then whole searches of ours."""
     spec = parse_spec(
         {"name": "bench-search", "family": "exfractal", "categories": _WHOLE_CATEGORIES, "instances": {"train": 1}}
     )
     contest = _Contest()
-    acceptance = sample_categories(spec).acceptance
-    ours_s, published_s, whole_s = [], [], []
-    for number in range(N_ROUNDS):
-        attempts = range(number * N_CANDIDATES, (number + 1) * N_CANDIDATES)
+    acceptance = search_categories(spec).acceptance
+    ours_s, published_s = [], []
+    for k in range(N_ROUNDS):
+        attempts = range(k * N_CANDIDATES, (k + 1) * N_CANDIDATES)
         systems = contest.systems(attempts)
         ours_s.append(clock(contest.search_ours, attempts) / N_CANDIDATES)
         published_s.append(clock(contest.search_published, systems) / N_CANDIDATES)
-    for _ in range(_WHOLE_ROUNDS):
-        whole_s.append(clock(sample_categories, spec) / _WHOLE_CATEGORIES)
+    whole_s = [clock(search_categories, spec) / _WHOLE_CATEGORIES for _ in range(_WHOLE_ROUNDS)]
     return SearchResult(
         candidates=N_CANDIDATES * N_ROUNDS,
         rounds=N_ROUNDS,
         candidate_us=1e6 * median(ours_s),
         published_candidate_us=1e6 * median(published_s),
-        ratio=ratio_of(published_s, ours_s, target),
+        ratio=ratio_of(published_s, ours_s, TARGET),
         categories=_WHOLE_CATEGORIES,
         category_us=1e6 * median(whole_s),
         published_category_us=1e6 * median(published_s) / acceptance,

@@ -1,4 +1,7 @@
-"""Where the time of a shard goes: the real `bake_shard`, with clocks around the functions that its stages consist of."""
+"""Times the stages of a shard.
+
+Puts clocks around functions that the real `bake_shard` calls.
+"""
 
 from __future__ import annotations
 
@@ -12,47 +15,45 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from shards.directory import Directory
-from shards.plan import Shard
+from ours import Ours
 
 T = TypeVar("T")
 
 Place = tuple[str, str]
-"""A module and the name in it, which may have a dot, under which `bake_shard` finds a function."""
+"""A module and the name in it, which may have a dot, by which a function is called."""
 
 _PACKING: dict[str, list[Place]] = {
-    "PNG: pack, deflate, chunks": [("shards.bake", "encode")],
+    "PNG: pack, deflate, chunks": [("shards.png", "encode")],
     "tar, hashes": [("shards.tar", "TarWriter.add"), ("shards.tar", "TarWriter.close")],
 }
 
-STAGES: dict[str, dict[str, list[Place]]] = {
+_RENDERING: dict[str, dict[str, list[Place]]] = {
     "exfractal": {
-        "random words": [("primitives.streams", "philox4x32")],
+        "random words": [("fdsl.primitives.streams", "philox4x32")],
         "choose maps": [("exfractal.kernels", "choose_maps")],
         "iterate": [("exfractal.attractors", "play")],
         "project, plot": [("exfractal.render", "project")],
         "weight, view, arrays": [("exfractal.render", "_render_few")],
-        **_PACKING,
     },
     "rcdb": {
-        "random words": [("primitives.streams", "philox4x32")],
+        "random words": [("fdsl.primitives.streams", "philox4x32")],
         "noise, geometry": [("rcdb.kernels", "grow_contours")],
         "lines": [("rcdb.render", "draw_polygons")],
-        "parameters, arrays, white": [("rcdb.render", "render")],
-        **_PACKING,
+        "parameters, arrays, white": [("rcdb.render", "_draw_variant"), ("rcdb.render", "_draw_image")],
     },
 }
-"""Of each family, in the order of the work. A stage's time does not contain that of another stage within it."""
+"""Stages of rendering by family, in the order of the work. Without an entry, rendering is part of REST."""
 
 PARQUET = "samples parquet"
 REST = "plan, names, files"
 
 
 class Stopwatch:
-    """Adds up process CPU time by stage, the clock's own cost taken off.
+    """Adds up CPU time by stage, without the clock's own cost.
 
-    seconds : by stage.
+    Attributes
+    ----------
+    seconds : by stage
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,10 @@ class Stopwatch:
         self._calibrate()
 
     def _calibrate(self, n: int = 2000) -> None:
-        """Measure what a clocked call adds: inside its own two readings, and around them."""
+        """Measure the cost of clocking a call.
+
+        One part falls between the two readings of the clock, the other around them.
+        """
         empty = self.clocked(lambda: None, "")
         start = process_time()
         for _ in range(n):
@@ -72,7 +76,10 @@ class Stopwatch:
         self._within = 0.0
 
     def clocked(self, function: Callable[..., T], stage: str) -> Callable[..., T]:
-        """Return a function that adds its time to a stage's, without what clocked functions within it take."""
+        """Return a function that adds its time to a stage.
+
+        Time in other clocked functions that it calls is left out.
+        """
         self.seconds[stage] = 0.0
 
         def timed(*arguments: Any) -> T:
@@ -89,11 +96,11 @@ class Stopwatch:
 
 @contextmanager
 def clocks(family: str) -> Iterator[Stopwatch]:
-    """Put clocks around the functions of a family's stages, and take them off again."""
+    """Clock the functions of a family's stages within the block."""
     watch = Stopwatch()
     replaced = []
     try:
-        for stage, places in STAGES[family].items():
+        for stage, places in {**_RENDERING.get(family, {}), **_PACKING}.items():
             for module, path in places:
                 *owners, name = path.split(".")
                 owner: Any = importlib.import_module(module)
@@ -107,23 +114,32 @@ def clocks(family: str) -> Iterator[Stopwatch]:
             setattr(owner, name, function)
 
 
-def write_samples(directory: Directory, shard: Shard) -> float:
-    """Make a baked shard's table of parameters once more; return the seconds of process CPU time.
+def _write_samples(ours: Ours) -> float:
+    """Write the table of a baked shard again; return CPU seconds.
 
     Raises
     ------
     RuntimeError
-        The bytes are not those of the baked table: `bake_shard` writes it in another way than this function.
+        The bytes are not those of the baked table, so `bake_shard` writes it differently.
     """
-    baked = directory.samples(shard).read_bytes()
+    path = ours.directory.samples(ours.shard)
+    baked = path.read_bytes()
     table = pq.read_table(pa.BufferReader(baked))
     columns, schema = table.to_pydict(), table.schema
     start = process_time()
-    again = pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
+    copy = pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
     file = io.BytesIO()
-    pq.write_table(again, file, compression="zstd")
+    pq.write_table(copy, file, compression="zstd")
     hashlib.sha256(file.getbuffer())
     seconds = process_time() - start
     if file.getvalue() != baked:
-        raise RuntimeError(f"{directory.samples(shard)}: `bake_shard` writes it in another way; adapt `write_samples`")
+        raise RuntimeError(f"{path}: `bake_shard` writes this table differently; adapt `_write_samples`")
     return seconds
+
+
+def stage_seconds(ours: Ours) -> dict[str, float]:
+    """Bake a shard; return seconds per image of each stage."""
+    with clocks(ours.directory.spec.family) as watch:
+        ours.bake()
+    seconds = {**watch.seconds, PARQUET: _write_samples(ours)}
+    return {stage: spent / ours.shard.n_samples for stage, spent in seconds.items()}

@@ -1,3 +1,3 @@
-"""Hides pandas from the programs that `footprint.py` watches."""
+"""Hides pandas from the commands that `footprint.py` runs."""
 
 raise ImportError("hidden")
