@@ -1,17 +1,23 @@
-"""Runs the commands that the README and the pages of docs/ show, and puts what they print in its place.
+"""Fills in the output of the commands that the pages show.
 
-A fenced block marked `console` holds commands, each after `$ `, and their output. `python docs/make.py` writes the outputs
-and the pictures again; `python docs/make.py --check` only compares, but for hashes and longer numbers (which vary with the
-machine's speed and with the releases of isal and pyarrow), and exits 1 naming the pages that differ.
+A fenced block marked `console` holds commands, each after `$ `, and their output.
+
+    python docs/make.py [PAGE ...]            # runs the commands and writes the pages; all pages by default
+    python docs/make.py --check [PAGE ...]    # compares only; exits 1 and names the pages that differ
+
+What may differ between two runs or two machines is not compared: see VARYING. A block that differs in nothing else keeps its
+text. Without PAGE, the pictures are rendered too.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -26,52 +32,81 @@ PICTURES = {
     "broken.png": "docs/broken.yaml --categories 2 --instances 8",
 }
 BOTH = ("both.png", ("exfractal.png", "rcdb.png"))
-"""The README's picture: two of them, one above the other."""
+"""The README's picture, and the pictures that it stacks."""
 
+VARYING = {
+    "rate": r"[\d,]+(?= images/s)",
+    "bytes of a tar, by release of isal": r"(?<=0/0)\s+\d+|(?<=receipt says )[\d,]+|(?<=[\"']bytes[\"']: )\d+"
+    r"|(?<='shard_bytes': \[)\d+|[\d,]+(?= \|$)",
+    "hash of a file, by release of isal or pyarrow": r"(?<=sha256[\"']: [\"'])[0-9a-f]{64}"
+    r"|(?<='shard_sha256': \[')[0-9a-f]{64}",
+    "versions": r"(?<=^    )(?:python|numba|llvmlite|numpy|isal|pyarrow|platform): .*$",
+}
+"""What may differ between two runs or two machines: a regular expression for each."""
+
+_VARYING = re.compile("|".join(VARYING.values()), re.MULTILINE)
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-_VARYING = re.compile(r"\b[0-9a-f]{32,}\b|\d[\d,.]{2,}")
+
+
+def masked(text: str) -> str:
+    """Return a text without what may differ between runs."""
+    return _VARYING.sub("?", text)
 
 
 def run(command: str, folder: Path) -> str:
-    """Return what a shell command prints to standard output in a folder, with this environment's `fdsl` on the path."""
+    """Return the standard output of a shell command.
+
+    The `fdsl` on its path is that of this environment.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", command], cwd=folder, env={**os.environ, "PATH": path, "LC_ALL": "C"}, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, check=True,
     )  # fmt: skip
-    return done.stdout
+    return process.stdout
 
 
 def filled(page: str, folder: Path) -> str:
-    """Return a page with the output of every command of its console blocks."""
+    """Return a page with the output of its commands."""
 
-    def block(match: re.Match[str]) -> str:
-        commands = [line[2:] for line in match[0].splitlines() if line.startswith("$ ")]
-        return "".join(f"$ {command}\n{run(command, folder)}" for command in commands)
+    def fill(match: re.Match[str]) -> str:
+        old = match[0]
+        commands = [line[2:] for line in old.splitlines() if line.startswith("$ ")]
+        new = "".join(f"$ {command}\n{run(command, folder)}" for command in commands)
+        return old if masked(old) == masked(new) else new
 
-    return _BLOCK.sub(block, page)
+    return _BLOCK.sub(fill, page)
 
 
-def main() -> int:
-    """Write, or check, all pages; return the exit status."""
-    check = "--check" in sys.argv[1:]
-    stale = 0
+def render_pictures() -> None:
+    """Render the pictures of the pages."""
+    for name, arguments in PICTURES.items():
+        print(run(f"fdsl preview {arguments} -o docs/{name}", ROOT), end="")
+    name, parts = BOTH
+    pictures = [cv2.imread(str(ROOT / "docs" / part), cv2.IMREAD_GRAYSCALE) for part in parts]
+    cv2.imwrite(str(ROOT / "docs" / name), np.vstack(pictures))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check pages; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE")
+    parser.add_argument("--check", action="store_true", help="compare; write nothing")
+    options = parser.parse_args(arguments)
+    n_stale = 0
     with tempfile.TemporaryDirectory() as folder:
-        for path in PAGES:
+        for path in options.pages or PAGES:
             old = path.read_text()
             new = filled(old, Path(folder))
-            if check and _VARYING.sub("N", old) != _VARYING.sub("N", new):
-                stale += 1
-                print(f"{path.relative_to(ROOT)}: a command prints something else now; `make docs` mends it")
-            elif not check:
+            if new != old and options.check:
+                n_stale += 1
+                print(f"{path}: a command prints something else; `make docs` updates the page")
+            elif new != old:
                 path.write_text(new)
-    for name, arguments in {} if check else PICTURES.items():
-        print(run(f"fdsl preview {arguments} -o docs/{name}", ROOT), end="")
-    if not check:
-        name, parts = BOTH
-        pictures = [cv2.imread(str(ROOT / "docs" / part), cv2.IMREAD_GRAYSCALE) for part in parts]
-        cv2.imwrite(str(ROOT / "docs" / name), np.vstack(pictures))
-    return 1 if stale else 0
+                print(f"wrote {path}")
+    if not options.check and not options.pages:
+        render_pictures()
+    return 1 if n_stale else 0
 
 
 if __name__ == "__main__":
