@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -282,6 +283,7 @@ def repair(
 
 def main() -> None:
     """Run `fdsl`."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # workers do not import from the working directory, which may be a dataset
     exits.run(fdsl)
 
 
