@@ -6,19 +6,9 @@ import pyarrow as pa
 import pytest
 
 from fdsl import Spec, search_categories
-from fdsl.dataset.families import FAMILIES
-from tests.shards.conftest import small_spec
+from tests.shards.conftest import family, spec
 
-
-@pytest.fixture(scope="session", params=sorted(FAMILIES))
-def family(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture(scope="session")
-def spec(family: str) -> Spec:
-    return small_spec(family)
+__all__ = ["family", "spec", "table"]
 
 
 @pytest.fixture(scope="session")
