@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
 from fdsl.dataset.spec import Spec
+from fdsl.primitives.errors import InputError
 from shards import png
 from shards.claiming import claim_directory, stored_manifest
 from shards.directory import Directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
+from shards.executors.signals import uninterrupted
 from shards.files import atomic_file, write_file
 from shards.index import write_index
 from shards.lock import locked
@@ -78,10 +80,12 @@ def bake(
     ------
     InputError
         The directory holds something else, another process bakes one of the shards, or the categories do not fit the spec.
-        Nothing was changed.
+        The dataset was not changed.
     OSError
         The directory cannot be written, or its disk is full. Finished shards are kept; calling again resumes.
     """
+    if not isinstance(spec, Spec):
+        raise InputError(f"`spec` (={spec!r}) must be a Spec; `load_spec` returns one")
     out, planned, chosen = Path(out), plan_shards(spec), select_shards(spec, split, shards)
     executor = executor or LocalExecutor()
     given = None if categories is None else Dataset(spec, categories)
@@ -117,8 +121,9 @@ def bake_shards(
     n_images, n_total = (sum(shard.n_samples for shard in group) for group in (missing, chosen))
     failures: dict[str, str] = {}
     directory.sweep()
-    directory.spec.family_module.compile_kernels()
-    png.compile_kernels()
+    with uninterrupted():
+        directory.spec.family_module.compile_kernels()
+        png.compile_kernels()
     listener(Started("bake", directory.spec.name, "images", n_total, n_total - n_images))
     try:
         with closing(executor.run(partial(bake_shard, directory), missing)) as outcomes:

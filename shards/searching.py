@@ -18,6 +18,7 @@ from fdsl.primitives.errors import InputError
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, Outcomes
 from shards.executors.local import LocalExecutor
+from shards.executors.signals import uninterrupted
 
 _CHUNK = 256
 """Attempts per task: a worker answers within tens of milliseconds."""
@@ -72,7 +73,8 @@ def search_categories(spec: Spec, executor: Executor | None = None, listener: Li
         `spec.params` accept too few candidates.
     """
     executor = executor or LocalExecutor(1)
-    spec.family_module.compile_kernels()
+    with uninterrupted():
+        spec.family_module.compile_kernels()
     listener(Started("search", spec.name, "categories", spec.categories))
     chunks = (range(first, first + _CHUNK) for first in itertools.count(0, _CHUNK))
     outcomes = executor.run(_SampleChunk(spec.family, spec.params, spec.seed), chunks)

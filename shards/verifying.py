@@ -22,6 +22,7 @@ from shards.directory import Directory, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
+from shards.executors.signals import uninterrupted
 from shards.index import index_table, info, info_before_0_2, read_receipts
 from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
 from shards.manifest import Manifest, read_manifest
@@ -141,7 +142,8 @@ def verify_shards(
     existing = [shard for shard in chosen if directory.receipt(shard).exists() or directory.tar(shard).exists()]
     positions = selection.positions(existing)
     if positions:
-        directory.spec.family_module.compile_kernels()
+        with uninterrupted():
+            directory.spec.family_module.compile_kernels()
     findings = _check_shards(directory, existing, positions, executor, listener)
     unbaked = set(chosen).difference(existing)
     problems = [Problem(Kind.UNBAKED, f"{shard.name}.tar", "is not baked") for shard in chosen if shard in unbaked]

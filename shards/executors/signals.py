@@ -1,4 +1,4 @@
-"""Delays signals while a process pool must not be interrupted."""
+"""Delays signals while an exception would do harm."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ STOPS = {signal.SIGINT, signal.SIGTERM}
 def uninterrupted() -> Iterator[None]:
     """Delay Ctrl-C and SIGTERM until the block ends.
 
-    An exception inside a pool's calls would leave its locks locked. Processes started in the block inherit that both
-    signals are blocked. Python runs signal handlers in the main thread only; in other threads the block does nothing.
+    An exception inside a pool's calls would leave its locks locked. One inside LLVM's callbacks would be lost, or crash the
+    process. Processes started in the block inherit that both signals are blocked. Python runs signal handlers in the main
+    thread only; in other threads the block does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from shards.directory import Directory
 from shards.events import Advanced, Event, Finished, ItemFailed, Started
 from shards.executors.contract import Done, Item, Outcomes, Result
 from tests.processes import PATIENCE_S
-from tests.shards.conftest import dead_pid, members, shards_of, small_mapping, small_spec, snapshot
+from tests.shards.conftest import SERIAL, dead_pid, members, shards_of, small_mapping, small_spec, snapshot
 
 INDEX_FILES = {"README.md", "_info.json", "shards.parquet"}
 ALONE = LocalExecutor(1)
@@ -437,3 +438,31 @@ def test_samples_have_the_types_of_the_family(baked: Path, spec: Spec) -> None:
         schema = pq.read_schema(path)
         assert schema.names == ["key", "category", "instance", *expected.names]
         assert [schema.field(field.name).type for field in expected] == expected.types
+
+
+def test_name_of_a_preset_is_not_a_spec(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^`spec` \(='rcdb-1k'\) must be a Spec; `load_spec` returns one$"):
+        bake("rcdb-1k", tmp_path / "out")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_lost_spec_is_named(copy: Directory) -> None:
+    (copy.path / "spec.yaml").unlink()
+    with pytest.raises(InputError, match=r"has lost its spec\.yaml; restore it: "):
+        bake(copy.spec, copy.path)
+
+
+def test_signals_wait_while_kernels_compile(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in one of LLVM's callbacks would be lost, and Ctrl-C with it."""
+    blocked: list[set[signal.Signals]] = []
+
+    def compile_kernels() -> None:
+        blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    monkeypatch.setattr(spec.family_module, "compile_kernels", compile_kernels)
+    out = tmp_path / "out"
+    bake(spec, out, executor=SERIAL)
+    verify(out, executor=SERIAL, rerender=1)
+    assert len(blocked) == 3  # search, bake, verify
+    assert all({signal.SIGINT, signal.SIGTERM} <= mask for mask in blocked)
+    assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
