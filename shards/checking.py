@@ -59,7 +59,7 @@ def check_shard(directory: Directory, task: tuple[Shard, Collection[int]]) -> Fi
             check.check_files(receipt)
     except InputError as error:
         receipt = None
-        check.add(f"{RECEIPTS}/{shard.name}.json", str(error))
+        check.add(f"{RECEIPTS}/{shard.name}.json", str(error).removeprefix(f"`{directory.receipt(shard)}` "))
     tar = check.tar
     digests = np.frombuffer(b"".join(tar.digests), dtype=np.uint64)
     return Findings(receipt.samples if receipt else 0, check.problems, tar.blank, digests)

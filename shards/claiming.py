@@ -18,7 +18,7 @@ from fdsl.primitives.errors import InputError
 from shards.directory import Directory, open_directory, stored_directory
 from shards.files import HIDDEN, write_file, write_table
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
-from shards.manifest import Manifest, manifest_yaml, read_manifest
+from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
 
 Search = Callable[[Spec], pa.Table]
 """Finds the categories of a spec."""
@@ -38,7 +38,7 @@ def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest
     InputError
         The directory holds another dataset (the message names the field that differs) or foreign files.
     """
-    if not (path / SPEC).exists():
+    if not (path / SPEC).exists() and not is_lost(path):
         _refuse_url(path)
         _refuse_foreign_files(path)
         return None

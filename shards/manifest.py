@@ -65,7 +65,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / SPEC
     _require_manifest(folder)
-    mapping = read_yaml(path)
+    try:
+        mapping = read_yaml(path)
+    except InputError as error:
+        raise InputError(f"{error}; {_RESTORE}") from None
     baked = mapping.get(BAKED) if isinstance(mapping, dict) else None
     if not isinstance(baked, dict) or not isinstance(baked.get("categories_sha256"), str):
         raise InputError(f"`{path}` lacks the key `{BAKED}` that a bake writes, so it was edited; {_RESTORE}")
@@ -91,8 +94,13 @@ def _require_manifest(folder: Path) -> None:
         raise InputError(f"`out` (={folder}) is not a directory; name one that `fdsl bake` has made")
     if (folder / SPEC).is_file():
         return
-    if any((folder / RECEIPTS).glob("*.json")):
+    if is_lost(folder):
         raise InputError(f"`out` (={folder}) has lost its {SPEC}; {_RESTORE}")
     raise InputError(
         f"`out` (={folder}) holds no {SPEC}: not a baked dataset; bake one with `fdsl bake SPEC -o {folder}`"
     )
+
+
+def is_lost(folder: Path) -> bool:
+    """Return whether a baked directory has lost its spec.yaml."""
+    return not (folder / SPEC).exists() and any((folder / RECEIPTS).glob("*.json"))

@@ -11,7 +11,7 @@ from fdsl.console.progress import duration
 from fdsl.dataset.spec import Spec
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
-from shards.problems import summary
+from shards.problems import Kind, summary
 from shards.repairing import Repaired
 from shards.verifying import Verified
 
@@ -90,6 +90,8 @@ def verified_json(result: Verified, seed: int) -> str:
 
 def repair_advice(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
     """Return the number of problems and the command that repairs them."""
+    if all(problem.kind == Kind.FOREIGN for problem in result.problems):
+        return f"{out}: {count(len(result.problems), 'problem')}; move or delete these files: they may be your own"
     words = ["fdsl", "repair", shlex.quote(str(out))]
     words += ["--rerender", str(rerender), "--seed", str(seed)] if rerender else []
     words += ["--shards", shards] if shards else []

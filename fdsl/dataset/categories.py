@@ -76,11 +76,12 @@ def parse_parquet(content: bytes) -> pa.Table:
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path | str) -> pa.Table:
     """Return the table in a Parquet file.
 
     Raises InputError if it cannot be read.
     """
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"`{path}` is not a regular file; remove it")

@@ -14,6 +14,7 @@ from fdsl.dataset.families import Image
 from fdsl.dataset.spec import SPLITS, Spec, dataset_hash
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import Stream, domain
+from fdsl.primitives.validation import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,12 @@ class Dataset:
     source: str = "the categories table"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.spec, Spec):
+            raise InputError(f"`spec` (={shown(self.spec)}) must be a Spec; `load_spec` returns one")
+        if not isinstance(self.table, pa.Table):
+            raise InputError(
+                f"`{self.source}` (={shown(self.table)}) must be a pyarrow table; `read_table` returns one"
+            )
         object.__setattr__(self, "table", check_table(self.spec, self.table, self.source))
         self.rows  # noqa: B018 - unpacks now, so that a wrong row is reported now
 

@@ -57,8 +57,8 @@ class LocalExecutor:
     """
 
     def __init__(self, n_workers: int | None = None) -> None:
-        if n_workers is not None and not 1 <= n_workers <= MAX_WORKERS:
-            raise InputError(f"`n_workers` (={n_workers}) must be in 1..{MAX_WORKERS:,}")
+        if n_workers is not None and (type(n_workers) is not int or not 1 <= n_workers <= MAX_WORKERS):
+            raise InputError(f"`n_workers` (={n_workers!r}) must be a whole number in 1..{MAX_WORKERS:,}")
         self.n_workers: int = joblib.cpu_count() if n_workers is None else n_workers
 
     def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:

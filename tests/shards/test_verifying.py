@@ -346,3 +346,9 @@ def test_command_repeats_a_selection_by_its_seed(baked: Path) -> None:
     assert match is not None
     second = invoke("verify", baked, "--rerender", "9", "--seed", match[1], "--workers", "1")
     assert (second.stdout, second.exception) == (first.stdout, None)
+
+
+def test_foreign_files_are_not_sent_to_repair(copy: Directory) -> None:
+    (copy.path / "train-000050.tar").mkdir()
+    done = invoke("verify", copy.path, "--workers", "1")
+    assert "1 problem; move or delete these files: they may be your own" in str(done.exception)

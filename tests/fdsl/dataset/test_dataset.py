@@ -110,3 +110,10 @@ def test_pickled_dataset_is_the_same(dataset: Dataset) -> None:
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy.hash == dataset.hash
     assert np.array_equal(copy.image(3, 12), dataset.image(3, 12))
+
+
+def test_wrong_types_are_refused(spec: Spec, table: pa.Table) -> None:
+    with pytest.raises(InputError, match=r"^`spec` \(='rcdb-1k'\) must be a Spec; `load_spec` returns one$"):
+        Dataset("rcdb-1k", table)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"\(=None\) must be a pyarrow table; `read_table` returns one$"):
+        Dataset(spec, None)

@@ -22,7 +22,7 @@ from tests.shards.executors.tasks import die_for_13, die_once
 
 @pytest.mark.parametrize("n_workers", [0, -1, 1025])
 def test_number_of_workers_has_limits(n_workers: int) -> None:
-    with pytest.raises(InputError, match=rf"`n_workers` \(={n_workers}\) must be in 1..1,024"):
+    with pytest.raises(InputError, match=rf"`n_workers` \(={n_workers}\) must be a whole number in 1..1,024"):
         LocalExecutor(n_workers)
 
 
