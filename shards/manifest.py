@@ -103,4 +103,4 @@ def _require_manifest(folder: Path) -> None:
 
 def is_lost(folder: Path) -> bool:
     """Return whether a baked directory has lost its spec.yaml."""
-    return not (folder / SPEC).exists() and any((folder / RECEIPTS).glob("*.json"))
+    return not (folder / SPEC).is_file() and any((folder / RECEIPTS).glob("*.json"))
