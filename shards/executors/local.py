@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -37,6 +38,8 @@ _MAX_DEATHS = 2
 """Deaths of workers after which a pending item runs alone."""
 _QUIET = "ignore:resource_tracker:UserWarning"
 """Silences resource trackers, which warn when they clean up after a killed worker."""
+_STOPPED = "A worker stopped while some jobs"
+"""Start of loky's warning that it replaces a worker. Raised as an error, it would end the thread that manages the pool."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 """Number of threads that libraries start. A worker needs one."""
 
@@ -237,6 +240,7 @@ def _worker_died(error: BrokenProcessPool) -> WorkerDied:
 
 def _ready_pool(n_workers: int) -> ProcessPoolExecutor:
     """Return this process's pool; workers start with the first task."""
+    warnings.filterwarnings("ignore", _STOPPED, UserWarning)
     sys.warnoptions.append(_QUIET)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:

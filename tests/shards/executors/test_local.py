@@ -70,6 +70,25 @@ def test_item_that_kills_workers_fails_among_endless_ones() -> None:
         assert isinstance(next(outcomes), Done)
 
 
+WORKERS_STOP = """
+import warnings
+from shards.executors import local
+from tests.shards.executors.tasks import square
+warnings.simplefilter("error")
+local._IDLE_S = 0.001
+for _ in range(20):
+    assert len(list(local.LocalExecutor(2).run(square, range(30)))) == 30
+"""
+
+
+@pytest.mark.slow
+def test_idle_workers_that_stop_are_replaced() -> None:
+    """A worker that stops just when a task comes makes loky warn in the thread that manages the pool."""
+    command = [sys.executable, "-c", WORKERS_STOP]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 ENDLESS = """
 import itertools
 from shards.executors.local import LocalExecutor
