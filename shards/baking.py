@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ign
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
-from shards.files import atomic_file, write_file
+from shards.files import atomic_file, make_folder, write_file
 from shards.index import write_index
 from shards.lock import locked
 from shards.receipts import Receipt
@@ -90,11 +90,12 @@ def bake(
     executor = executor or LocalExecutor()
     given = None if categories is None else Dataset(spec, categories)
     stored_manifest(out, spec, given)
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out, planned.index(chosen[0]), len(chosen)):
+    make_folder(out)
+    with locked(out, planned.index(chosen[0]), len(chosen)) as is_alone:
         directory = claim_directory(out, spec, given, partial(search_table, executor=executor, listener=listener))
         missing = [shard for shard in chosen if not directory.is_done(shard)]
-        failures = bake_shards(directory, missing, chosen, executor, listener)
+        with swept(directory, chosen if is_alone else ()):
+            failures = bake_shards(directory, missing, chosen, executor, listener)
         n_missing = sum(not directory.is_done(shard) for shard in planned)
         if not n_missing:
             write_index(directory)
@@ -120,25 +121,38 @@ def bake_shards(
     """
     n_images, n_total = (sum(shard.n_samples for shard in group) for group in (missing, chosen))
     failures: dict[str, str] = {}
-    directory.sweep()
     with uninterrupted():
         directory.spec.family_module.compile_kernels()
         png.compile_kernels()
     listener(Started("bake", directory.spec.name, "images", n_total, n_total - n_images))
-    try:
-        with closing(executor.run(partial(bake_shard, directory), missing)) as outcomes:
-            for outcome in outcomes:
-                if not isinstance(outcome, Failed):
-                    listener(Advanced(outcome.item.n_samples, outcome.item.name))
-                    continue
-                if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
-                    raise outcome.error
-                failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
-                listener(ItemFailed(outcome.item.name, reason))
-    finally:
-        directory.sweep()
+    with closing(executor.run(partial(bake_shard, directory), missing)) as outcomes:
+        for outcome in outcomes:
+            if not isinstance(outcome, Failed):
+                listener(Advanced(outcome.item.n_samples, outcome.item.name))
+                continue
+            if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
+                raise outcome.error
+            failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
+            listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))
     return failures
+
+
+@contextmanager
+def swept(directory: Directory, shards: Sequence[Shard]) -> Iterator[None]:
+    """Delete unfinished files before and after a block.
+
+    What a killed bake has left, and what workers leave that end while they write.
+
+    Parameters
+    ----------
+    shards : shards that this process has locked; nobody else writes their files
+    """
+    directory.sweep(shards)
+    try:
+        yield
+    finally:
+        directory.sweep(shards)
 
 
 def bake_shard(directory: Directory, shard: Shard) -> Receipt:

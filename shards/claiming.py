@@ -16,7 +16,7 @@ from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import BAKED, Spec, difference
 from fdsl.primitives.errors import InputError
 from shards.directory import Directory, open_directory, stored_directory
-from shards.files import HIDDEN, write_file, write_table
+from shards.files import HIDDEN, make_folder, write_file, write_table
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
 
@@ -101,7 +101,7 @@ def claim_directory(
             " pass the original table as `categories` (--categories-from)"
         )
     for folder in (path, path / SAMPLES, path / RECEIPTS):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     if manifest is None:
         _write_manifest(path, dataset)
     write_table(path / CATEGORIES, dataset.table)

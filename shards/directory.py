@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from fdsl.dataset.categories import read_table
 from fdsl.dataset.dataset import Dataset
-from fdsl.dataset.plan import Shard
+from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.dataset.spec import Spec
 from fdsl.primitives.errors import InputError
 from shards.files import sweep
-from shards.layout import CATEGORIES, RECEIPTS, SAMPLES, SPEC
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, read_manifest
 from shards.receipts import Receipt, read_receipt
 
@@ -85,9 +85,21 @@ class Directory:
         except (InputError, OSError):
             return False
 
-    def sweep(self, include_running: bool = False) -> None:
-        """Delete unfinished files; see `files.sweep`."""
-        sweep((self.path, self.path / SAMPLES, self.path / RECEIPTS), include_running)
+    def sweep(self, shards: Sequence[Shard]) -> None:
+        """Delete unfinished files of some shards.
+
+        Those of spec, table and index, too, if these are all shards of the plan.
+
+        Parameters
+        ----------
+        shards : shards that this process has locked
+        """
+        files = [path for shard in shards for path in (self.tar(shard), self.samples(shard), self.receipt(shard))]
+        if len(shards) == len(plan_shards(self.spec)):
+            files += [self.path / name for name in (SPEC, CATEGORIES, INDEX, CARD, INFO)]
+        names = {path.name for path in files}
+        for folder in (self.path, self.path / SAMPLES, self.path / RECEIPTS):
+            sweep(folder, names)
 
 
 def open_directory(out: Path | str) -> Directory:

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import os
 import re
-import socket
-from collections.abc import Iterable, Iterator
+import secrets
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,18 +16,18 @@ import pyarrow.parquet as pq
 
 from fdsl.primitives.errors import InputError
 
-_HOST = socket.gethostname()
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
-HIDDEN = re.compile(r"\..*\.tmp")
-"""Name of a file that is being written."""
+_NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)
+HIDDEN = re.compile(r"\.(?P<name>.*)\.(?:[0-9a-f]{16}|\d+@[^@]*)\.tmp")
+"""Name of a file that is being written: the final name and random digits. Version 0.1 used process and host."""
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Open a file that appears when the block ends.
 
-    Until then it is a hidden file in the same folder, with host and process in its name. It is synced, then renamed. An
-    exception in the block deletes it.
+    Until then it is a hidden file in the same folder, with a random part in its name, so that writers of one file do not
+    disturb each other. It is synced, then renamed. An exception in the block deletes it.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def atomic_file(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
     """
     if path.is_dir():
         raise InputError(f"`{path}` is a directory; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}@{_HOST}.tmp")
+    make_folder(path.parent)
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with hidden.open("wb") as file:
             yield file
@@ -79,12 +79,25 @@ def _link(hidden: Path, path: Path) -> bool:
     return True
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its missing parents; sync the entry of each."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _sync(folder.parent)
+
+
 def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Sync the entries of a folder, if its file system can."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def write_file(path: Path, content: bytes, exclusive: bool = False) -> None:
@@ -99,27 +112,14 @@ def write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
-def sweep(folders: Iterable[Path], include_running: bool = False) -> None:
-    """Delete unfinished files.
+def sweep(folder: Path, names: Collection[str]) -> None:
+    """Delete the unfinished files of some files in a folder.
 
     Parameters
     ----------
-    include_running : also files of other hosts and of running processes
+    names : final names of files that nobody else writes now
     """
-    for folder in folders:
-        for hidden in folder.glob(".*@*.tmp"):
-            name, host = hidden.name.removesuffix(".tmp").rsplit("@", 1)
-            pid = name.rsplit(".", 1)[1]
-            if pid.isdecimal() and (include_running or (host == _HOST and not _is_alive(int(pid)))):
-                hidden.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether a process of this host still runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    for hidden in folder.glob(".*.tmp"):
+        match = HIDDEN.fullmatch(hidden.name)
+        if match and match["name"] in names:
+            hidden.unlink(missing_ok=True)

@@ -21,25 +21,29 @@ from shards.layout import LOCK
 _NOTE_BYTES = 128
 """Length of a note. The process that locks shard k writes its note at k times this."""
 
-_HELD = (errno.EACCES, errno.EAGAIN)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_TAKEN = (errno.EACCES, errno.EAGAIN)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _this_process = threading.Lock()
 """Byte locks belong to processes, so only one thread may bake."""
 
 
 @contextmanager
-def locked(folder: Path, first: int, n: int) -> Iterator[None]:
+def locked(folder: Path, first: int, n: int) -> Iterator[bool]:
     """Lock shards `first` to `first + n - 1` against other processes.
 
-    Other machines see the lock too. On a file system without locks, this does nothing.
+    Other machines see the lock too.
+
+    Yields
+    ------
+    False on a file system without locks, where another process may bake the same shards
 
     Raises
     ------
     InputError
         A running process bakes one of them; the message names it.
     OSError
-        The folder cannot be written.
+        The folder cannot be written, or the file system fails to lock.
     """
     if not _this_process.acquire(blocking=False):
         raise InputError(f"`{folder}`: this process is already baking; bake one dataset after the other")
@@ -47,22 +51,34 @@ def locked(folder: Path, first: int, n: int) -> Iterator[None]:
         path = folder / LOCK
         file = _open(path)
         try:
-            if not _take(file, first, n):
-                holder = _holder(file, first, n) or "another process"
-                raise InputError(
-                    f"`{folder}` is being baked by {holder}; wait until it is done, stop it, or select other `shards`"
-                )
-            note = f"{first} {first + n} {os.getpid()} {socket.gethostname()[:64]}"
-            os.pwrite(file, note.ljust(_NOTE_BYTES).encode(), first * _NOTE_BYTES)
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    os.pwrite(file, bytes(_NOTE_BYTES), first * _NOTE_BYTES)
+            yield from _held(file, folder, first, n)
         finally:
             os.close(file)
     finally:
         _this_process.release()
+
+
+def _held(file: int, folder: Path, first: int, n: int) -> Iterator[bool]:
+    """Lock the bytes while the caller works; see `locked`."""
+    try:
+        is_free = _take(file, first, n)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            yield False
+            return
+        raise OSError(error.errno, f"the file system does not lock it: {error.strerror}", str(folder / LOCK)) from None
+    if not is_free:
+        holder = _holder(file, first, n) or "another process"
+        raise InputError(
+            f"`{folder}` is being baked by {holder}; wait until it is done, stop it, or select other `shards`"
+        )
+    note = f"{first} {first + n} {os.getpid()} {socket.gethostname()[:64]}"
+    os.pwrite(file, note.ljust(_NOTE_BYTES).encode(), first * _NOTE_BYTES)
+    try:
+        yield True
+    finally:
+        with suppress(OSError):
+            os.pwrite(file, bytes(_NOTE_BYTES), first * _NOTE_BYTES)
 
 
 def _open(path: Path) -> int:
@@ -78,9 +94,9 @@ def _take(file: int, first: int, n: int) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, n, first)
     except OSError as error:
-        if error.errno not in (*_HELD, *_NO_LOCKS):
+        if error.errno not in _TAKEN:
             raise
-        return error.errno in _NO_LOCKS
+        return False
     return True
 
 

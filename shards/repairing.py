@@ -12,7 +12,7 @@ import pyarrow as pa
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
-from shards.baking import bake_shards
+from shards.baking import bake_shards, swept
 from shards.claiming import claim_directory
 from shards.directory import Directory, stored_directory
 from shards.events import Listener, ignore
@@ -138,7 +138,7 @@ class _Work:
     def __init__(
         self, directory: Directory, planned: list[Shard], selection: Selection, problems: tuple[Problem, ...]
     ) -> None:
-        self._directory, self._covers_all = directory, selection.shards == planned
+        self._directory, self._chosen = directory, selection.shards
         damaged = {problem.shard for problem in problems if problem.kind in TO_BAKE}
         self.to_bake = [shard for shard in selection.shards if shard.name in damaged]
         self.to_delete = tuple(problem.path for problem in problems if problem.kind == Kind.EXTRA)
@@ -151,11 +151,10 @@ class _Work:
         """Delete, bake and write the index; return the failures by shard."""
         for name in self.to_delete:
             (self._directory.path / name).unlink()
-        if self._covers_all:
-            self._directory.sweep(include_running=True)
-        for shard in self.to_bake:  # deletes their receipts first, so an interrupted repair resumes
-            self._directory.receipt(shard).unlink(missing_ok=True)
-        failures = bake_shards(self._directory, self.to_bake, self.to_bake, executor, listener)
+        with swept(self._directory, self._chosen):
+            for shard in self.to_bake:  # deletes their receipts first, so an interrupted repair resumes
+                self._directory.receipt(shard).unlink(missing_ok=True)
+            failures = bake_shards(self._directory, self.to_bake, self.to_bake, executor, listener)
         if self.needs_index and not failures:
             write_index(self._directory)
         return failures

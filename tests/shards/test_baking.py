@@ -127,7 +127,7 @@ def test_directory_has_the_documented_layout(baked: Path) -> None:
 
 def test_resume_gives_the_same_bytes(copy: Directory, baked: Path) -> None:
     out = copy.path
-    hidden = f".{dead_pid()}@{socket.gethostname()}.tmp"
+    hidden = f".{dead_pid()}@{socket.gethostname()}.tmp"  # as version 0.1 named them
     (out / "train-000000.tar").unlink()
     (out / "samples/train-000001.parquet").unlink()
     (out / "receipts/train-000002.json").unlink()
@@ -230,21 +230,6 @@ def test_table_of_another_family_is_refused(spec: Spec, baked: Path) -> None:
     for other in FAMILIES.keys() - {spec.family}:
         with pytest.raises(InputError, match=f"holds categories of {spec.family}"):
             Dataset(small_spec(other), table)
-
-
-def test_unfinished_file_of_another_host_stays(copy: Directory, baked: Path) -> None:
-    host = socket.gethostname()
-    theirs = {
-        f".train-000000.tar.{os.getppid()}@{host}.tmp",
-        f".train-000001.tar.{dead_pid()}@elsewhere.tmp",
-        f".train-000002.tar.{dead_pid()}@{host}-2.tmp",
-        f".train-000003.tar.{dead_pid()}@other-{host}.tmp",
-    }
-    for name in theirs:
-        (copy.path / name).write_bytes(b"half")
-    (copy.path / "train-000000.tar").unlink()
-    bake(copy.spec, copy.path, executor=ALONE)
-    assert set(snapshot(copy.path)) == set(snapshot(baked)) | theirs
 
 
 def fail_at_image_18(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fdsl import InputError
-from shards.files import HIDDEN, atomic_file, sweep, write_file, write_table
-from tests.shards.conftest import dead_pid, snapshot
+from shards.files import HIDDEN, atomic_file, make_folder, sweep, write_file, write_table
+from tests.shards.conftest import snapshot
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
@@ -50,14 +51,13 @@ def test_new_file_is_never_overwritten(tmp_path: Path) -> None:
     assert snapshot(tmp_path).keys() == {"file"}
 
 
-def test_two_processes_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_writers_of_one_file(tmp_path: Path) -> None:
+    """Host and process may be equal: containers share host names and number processes alike."""
     with atomic_file(tmp_path / "file") as mine:
         mine.write(b"mi")
         mine.flush()
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: 1)
-            with atomic_file(tmp_path / "file") as theirs:
-                theirs.write(b"theirs")
+        with atomic_file(tmp_path / "file") as theirs:
+            theirs.write(b"theirs")
         assert (tmp_path / "file").read_bytes() == b"theirs"
         mine.write(b"ne")
     assert (tmp_path / "file").read_bytes() == b"mine"
@@ -107,14 +107,47 @@ def test_table_round_trip(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "table.parquet").equals(table)
 
 
-def test_sweep_deletes_what_ended_processes_left(tmp_path: Path) -> None:
-    host, pid = socket.gethostname(), dead_pid()
-    ours = (f".a.tar.{pid}@{host}.tmp", f".name with spaces.{pid}@{host}.tmp")
-    others = (f".a.tar.{os.getpid()}@{host}.tmp", f".a.tar.{pid}@elsewhere.tmp")
-    foreign = (".editor.tmp", f".a.tar.{pid}@{host}", f"a.tar.{pid}@{host}.tmp", f".a.x{pid}@{host}.tmp", "a.tar")
+def test_sweep_deletes_only_named_files(tmp_path: Path) -> None:
+    ours = (f".a.tar.{16 * 'f'}.tmp", ".a.tar.77@elsewhere.tmp", f".name with spaces.{16 * '0'}.tmp")
+    others = (f".b.tar.{16 * 'f'}.tmp", f".b.a.tar.{16 * 'f'}.tmp", ".a.77@elsewhere.tmp")
+    foreign = (".a.tar.tmp", ".a.tar.swp.tmp", ".a.tar.77@elsewhere", f"a.tar.{16 * 'f'}.tmp", "a.tar")
     for name in (*ours, *others, *foreign):
         (tmp_path / name).touch()
-    sweep([tmp_path, tmp_path / "missing"])
+    for folder in (tmp_path, tmp_path / "missing"):
+        sweep(folder, {"a.tar", "name with spaces"})
     assert snapshot(tmp_path).keys() == {*others, *foreign}
-    sweep([tmp_path], include_running=True)
-    assert snapshot(tmp_path).keys() == {*foreign}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_need_not_be_synced(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFS refuses to sync folders."""
+    monkeypatch.setattr(os, "fsync", sync_or_fail(number))
+    write_file(tmp_path / "new" / "file", b"content")
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+
+
+def test_unsynced_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", sync_or_fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error") as error:
+        write_file(tmp_path / "file", b"content")
+    assert error.value.filename == str(tmp_path)
+
+
+def sync_or_fail(number: int) -> Callable[[int], None]:
+    """Return an fsync that fails for folders."""
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    return fsync
+
+
+def test_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power loss, a synced file in a folder without an entry would be lost."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
+    make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -165,13 +166,32 @@ def test_only_a_regular_file_is_locked(kind: str, tmp_path: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*arguments: object) -> None:
-        raise OSError(37, os.strerror(37))  # ENOLCK
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.lockf", refuse)
-    with locked(tmp_path, 0, 5):
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
+def test_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path, 0, 5) as is_alone:
+        assert is_alone
+    refuse_locks(monkeypatch, number)
+    with locked(tmp_path, 0, 5) as is_alone:
+        assert not is_alone
         assert (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EDEADLK])
+def test_failed_lock_names_its_file(number: int, copy: Directory, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, number)
+    for command in (["bake", copy.path / "spec.yaml", "-o", copy.path], ["repair", copy.path]):
+        assert refused(*command, "--workers", "1") == (
+            f"fdsl: `{copy.path / LOCK}`: the file system does not lock it: {os.strerror(number)};"
+            " fix this and run the same command again; finished shards are kept"
+        )
+    assert snapshot(copy.path) == snapshot(baked)
 
 
 def test_bake_and_repair_are_refused_in_one_line(copy: Directory, baked: Path) -> None:
