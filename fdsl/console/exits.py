@@ -50,7 +50,9 @@ def run(command: click.Command) -> None:
         _fail(error.format_message(), 1)
     except InputError as error:
         _fail(str(error), 1)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
+        if isinstance(stop.__cause__, EOFError):  # click takes it for Ctrl-D at a prompt
+            raise stop.__cause__ from None
         _fail(_after_stop("interrupted"), 130)
     except Terminated as stop:
         _fail(_after_stop("terminated"), int(str(stop.code)))

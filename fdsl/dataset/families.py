@@ -12,9 +12,12 @@ import pyarrow as pa
 
 import exfractal
 import rcdb
+from fdsl.primitives import kernel_cache
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import Stream
 from fdsl.primitives.validation import FamilyParams
+
+kernel_cache.guard()
 
 Image = npt.NDArray[np.uint8]
 """A grey image, uint8 (size_px, size_px)."""

@@ -66,7 +66,7 @@ def test_exception_is_one_line_and_code(error: BaseException, command: str, stat
     assert (done.returncode, done.stdout, done.stderr.lstrip("\n")) == (status, "", f"fdsl: {message}\n")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError(), EOFError("Ran out of input")])
 def test_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         end_with(error)
