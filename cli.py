@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,8 +25,10 @@ from fdsl.console.options import (
     SPEC,
     SPLIT,
     WORKERS,
+    PathType,
     example,
     file_option,
+    opened_log,
     options,
 )
 
@@ -47,20 +49,12 @@ class _Job:
 
 
 @contextmanager
-def _job(workers: int | None, quiet: bool, log_json: TextIO | None) -> Iterator[_Job]:
+def _job(workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | None) -> Iterator[_Job]:
     from fdsl.console.progress import Progress
     from shards.executors.local import LocalExecutor
 
-    with Progress(quiet, log_json) as progress:
+    with opened_log(log_json, *outputs) as log, Progress(quiet, log) as progress:
         yield _Job(LocalExecutor(workers), progress)
-
-
-def _given_table(source: str, categories_from: Path | None) -> pa.Table | None:
-    """Return the given categories, or those beside a baked spec."""
-    from fdsl.dataset.categories import read_table
-    from shards.claiming import categories_beside
-
-    return categories_beside(source) if categories_from is None else read_table(categories_from)
 
 
 def _choose_seed(seed: int | None, rerender: int) -> int:
@@ -102,21 +96,20 @@ def presets(name: str | None) -> None:
 @click.option("--seed", type=int, help="Seed; the spec's by default.")
 @click.option(
     "--from-csv",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=PathType(file_okay=False, exists=True),
     help="Import the authors' CSV files (000000.csv, ...) of ExFractalDB instead.",
 )
-@click.option(
-    "--to-csv", type=click.Path(path_type=Path, file_okay=False), help="Write the table as the authors' CSV files too."
-)
+@click.option("--to-csv", type=PathType(file_okay=False), help="Write the table as the authors' CSV files too.")
 @options(WORKERS, QUIET, LOG_JSON)
 def sample(
     spec: str | None, out: Path | None, categories: int | None, seed: int | None,
-    from_csv: Path | None, to_csv: Path | None, workers: int | None, quiet: bool, log_json: TextIO | None,
+    from_csv: Path | None, to_csv: Path | None, workers: int | None, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Sample category parameters into a table.
 
     For ExFractalDB, draws random systems and keeps those whose attractor varies enough along every axis.
     """
+    from fdsl.console.progress import count
     from fdsl.dataset.families import published_csv
     from fdsl.dataset.sources import load_spec
     from shards.files import write_table
@@ -124,8 +117,8 @@ def sample(
 
     if (spec is None) == (from_csv is None) or (out is None and to_csv is None):
         raise click.UsageError("give either SPEC or --from-csv, and -o or --to-csv or both")
-    if from_csv is not None and (categories, seed) != (None, None):
-        raise click.UsageError("--categories and --seed go with SPEC, not with --from-csv")
+    if from_csv is not None and (quiet or (categories, seed, workers, log_json) != (None, None, None, None)):
+        raise click.UsageError("--from-csv goes with -o and --to-csv only; the other options go with SPEC")
     if from_csv is not None:
         table, origin = read_csv("exfractal", from_csv), f"read from {from_csv}"
     elif spec is not None:
@@ -133,13 +126,15 @@ def sample(
         if to_csv is not None:
             published_csv(loaded.family)
         changes = {name: value for name, value in (("categories", categories), ("seed", seed)) if value is not None}
-        with _job(workers, quiet, log_json) as job:
+        with _job(workers, quiet, log_json, out, to_csv) as job:
             table, origin = _search(loaded.replace(**changes), job)
     if out is not None:
         write_table(out, table)
     if to_csv is not None:
         write_csv(table, to_csv)
-    click.echo(f"{table.num_rows:,} categories {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
+    click.echo(
+        f"{count(table.num_rows, 'category')} {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}"
+    )
 
 
 def _search(spec: Spec, job: _Job) -> tuple[pa.Table, str]:
@@ -151,18 +146,19 @@ def _search(spec: Spec, job: _Job) -> tuple[pa.Table, str]:
 
 @fdsl.command(epilog=example("fdsl plan exfractaldb-21k --workers 64"))
 @SPEC
-@WORKERS
+@click.option("--workers", type=click.IntRange(1), help="Number of processes in all; one per processor by default.")
 def plan(spec: str, workers: int | None) -> None:
     """Print the size and cost of a bake; writes nothing."""
     from fdsl.console.results import plan_lines
     from fdsl.dataset.sources import load_spec
     from fdsl.reports.estimate import estimate
     from shards.card import few_shards_warning
+    from shards.claiming import categories_beside
     from shards.executors.local import LocalExecutor
 
-    loaded, n_workers = load_spec(spec), LocalExecutor(workers).n_workers
-    cost = estimate(loaded)
-    for line in plan_lines(loaded, cost, n_workers):
+    loaded = load_spec(spec)
+    cost = estimate(loaded, categories_beside(spec))
+    for line in plan_lines(loaded, cost, workers or LocalExecutor().n_workers):
         click.echo(line)
     if warning := few_shards_warning(loaded.categories, cost.n_shards["train"]):
         click.echo(f"warning: {warning}", err=True)
@@ -178,18 +174,21 @@ def plan(spec: str, workers: int | None) -> None:
 @CATEGORIES_FROM
 def preview(spec: str, out: Path, categories: int, instances: int, categories_from: Path | None) -> None:
     """Render a contact sheet: rows categories, columns instances."""
+    from fdsl.dataset.categories import read_table
     from fdsl.dataset.dataset import Dataset
     from fdsl.dataset.sources import load_spec
     from fdsl.reports.preview import contact_sheet, encode_sheet
+    from shards.claiming import categories_beside
     from shards.files import write_file
     from shards.searching import search_categories
 
     loaded = load_spec(spec)
-    table = _given_table(spec, categories_from)
-    sheet_spec = loaded.replace(categories=min(categories, loaded.categories))
-    dataset = Dataset(
-        sheet_spec, search_categories(sheet_spec).table if table is None else table, str(categories_from or spec)
-    )
+    table = categories_beside(spec) if categories_from is None else read_table(categories_from)
+    n_given = categories if table is None else max(1, table.num_rows)
+    sheet_spec = loaded.replace(categories=min(categories, n_given, loaded.categories))
+    if table is None:
+        table = search_categories(sheet_spec).table
+    dataset = Dataset(sheet_spec, table, str(categories_from or spec))
     sheet = contact_sheet(dataset, min(instances, sheet_spec.instances.train + sheet_spec.instances.validation))
     write_file(out, encode_sheet(sheet))
     click.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
@@ -200,7 +199,7 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
 @options(NEW_OUT, CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, QUIET, LOG_JSON)
 def bake(
     spec: str, out: Path, categories_from: Path | None, workers: int | None,
-    shards: str | None, split: str, quiet: bool, log_json: TextIO | None,
+    shards: str | None, split: str, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake the missing shards of a dataset.
 
@@ -210,11 +209,12 @@ def bake(
     from fdsl.console.results import baked_lines, failure_line
     from fdsl.dataset.sources import load_spec
     from shards.baking import bake
+    from shards.claiming import categories_beside
 
-    loaded, table = load_spec(spec), _given_table(spec, categories_from)
-    with _job(workers, quiet, log_json) as job:
+    loaded, given = load_spec(spec), categories_from or categories_beside(spec)
+    with _job(workers, quiet, log_json, out) as job:
         result = bake(
-            loaded, out, categories=table, executor=job.executor, split=split, shards=shards, listener=job.progress
+            loaded, out, categories=given, executor=job.executor, split=split, shards=shards, listener=job.progress
         )
         rate = job.progress.rate
     for line in baked_lines(out, result, rate):
@@ -229,24 +229,26 @@ def bake(
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
     out: Path, workers: int | None, shards: str | None, split: str, rerender: int, seed: int | None,
-    quiet: bool, log_json: TextIO | None, as_json: bool,
+    quiet: bool, log_json: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check every shard; exit 1 and list the problems, if any.
 
     Empty, full and duplicate images are reported as notes: the formulas can produce them.
     """
-    from fdsl.console.results import repair_advice, verified_json, verified_lines
+    from fdsl.console.results import next_step, verified_json, verified_lines
     from shards.verifying import verify
 
     seed = _choose_seed(seed, rerender)
-    with _job(workers, quiet, log_json) as job:
+    if as_json and log_json == Path("-"):
+        raise click.UsageError("--json and --log-json - both write to standard output; name a file for --log-json")
+    with _job(workers, quiet, log_json, out) as job:
         result = verify(
             out, executor=job.executor, split=split, shards=shards, rerender=rerender, seed=seed, listener=job.progress
         )
     for line in [verified_json(result, seed)] if as_json else verified_lines(out, result, seed):
         click.echo(line)
     if result.problems:
-        raise click.ClickException(repair_advice(out, result, rerender, seed, shards, split))
+        raise click.ClickException(next_step(out, result, rerender, seed, shards, split))
 
 
 @fdsl.command(epilog=example("fdsl repair data/quickstart-rcdb --dry-run"))
@@ -255,20 +257,18 @@ def verify(
 @options(CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
 def repair(
     out: Path, dry_run: bool, categories_from: Path | None, workers: int | None, shards: str | None,
-    split: str, rerender: int, seed: int | None, quiet: bool, log_json: TextIO | None,
+    split: str, rerender: int, seed: int | None, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake missing and wrong shards again, to the same bytes.
 
     Unbaked shards count as missing. Files named like shards but not in the plan are deleted.
     """
     from fdsl.console.results import failure_line, repaired_lines
-    from fdsl.dataset.categories import read_table
     from shards.repairing import repair
 
-    table = None if categories_from is None else read_table(categories_from)
-    with _job(workers, quiet, log_json) as job:
+    with _job(workers, quiet, log_json, out) as job:
         result = repair(
-            out, categories=table, executor=job.executor, split=split, shards=shards,
+            out, categories=categories_from, executor=job.executor, split=split, shards=shards,
             rerender=rerender, seed=_choose_seed(seed, rerender), dry_run=dry_run, listener=job.progress,
         )  # fmt: skip
     for line in repaired_lines(out, result, dry_run):

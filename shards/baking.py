@@ -14,15 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.dataset import Dataset, require_spec
 from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
 from fdsl.dataset.spec import Spec
-from fdsl.primitives.errors import InputError
 from shards import png
-from shards.claiming import claim_directory, stored_manifest
-from shards.directory import Directory
+from shards.claiming import claim_directory, given_dataset, stored_manifest
+from shards.directory import Directory, directory_path
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed
+from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.files import atomic_file, make_folder, write_file
@@ -59,7 +58,7 @@ def bake(
     spec: Spec,
     out: Path | str,
     *,
-    categories: pa.Table | None = None,
+    categories: pa.Table | Path | str | None = None,
     executor: Executor | None = None,
     split: str = "all",
     shards: str | None = None,
@@ -71,7 +70,7 @@ def bake(
 
     Parameters
     ----------
-    categories : categories table; by default the one the directory holds, or the result of a search
+    categories : categories table or the path of its Parquet file; by default the directory's, or the result of a search
     executor : one local process per processor by default
     split, shards : which shards; see `select_shards`
     listener : called with each event
@@ -84,11 +83,11 @@ def bake(
     OSError
         The directory cannot be written, or its disk is full. Finished shards are kept; calling again resumes.
     """
-    if not isinstance(spec, Spec):
-        raise InputError(f"`spec` (={spec!r}) must be a Spec; `load_spec` returns one")
-    out, planned, chosen = Path(out), plan_shards(spec), select_shards(spec, split, shards)
-    executor = executor or LocalExecutor()
-    given = None if categories is None else Dataset(spec, categories)
+    require_spec(spec)
+    executor = LocalExecutor() if executor is None else executor
+    require_executor(executor)
+    out, planned, chosen = directory_path(out), plan_shards(spec), select_shards(spec, split, shards)
+    given = given_dataset(spec, categories)
     stored_manifest(out, spec, given)
     make_folder(out)
     with locked(out, planned.index(chosen[0]), len(chosen)) as is_alone:

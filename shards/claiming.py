@@ -5,12 +5,14 @@ Decides which categories a bake uses.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
+from fdsl.dataset.categories import read_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import BAKED, Spec, difference
@@ -62,6 +64,11 @@ def _refuse_foreign_files(path: Path) -> None:
 
     Leftovers of an interrupted start are accepted.
     """
+    for link in (path, *path.parents):
+        if link.is_symlink() and not link.exists():
+            raise InputError(
+                f"`{link}` is a link to {link.readlink()}, which does not exist; create it or remove the link"
+            )
     if path.exists() and not path.is_dir():
         raise InputError(f"`out` (={path}) is a file; name a new or empty directory")
     for entry in sorted(path.iterdir()) if path.is_dir() else []:
@@ -70,6 +77,18 @@ def _refuse_foreign_files(path: Path) -> None:
             raise InputError(
                 f"`out` (={path}) holds other files ({entry.name}) and no {SPEC}; name a new or empty directory"
             )
+
+
+def given_dataset(spec: Spec, categories: pa.Table | Path | str | None) -> Dataset | None:
+    """Return the dataset of the argument `categories`; None if it is None.
+
+    Raises InputError, naming the file or the argument.
+    """
+    if categories is None:
+        return None
+    if isinstance(categories, str | os.PathLike):
+        return Dataset(spec, read_table(Path(categories)), str(categories))
+    return Dataset(spec, categories, "categories")
 
 
 def claim_directory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.dataset.spec import Spec
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.validation import shown
 from shards.files import sweep
 from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, read_manifest
@@ -102,6 +104,16 @@ class Directory:
             sweep(folder, names)
 
 
+def directory_path(out: object) -> Path:
+    """Return the path that the argument `out` names.
+
+    Raises InputError if it is empty, which is the working directory to `Path`, or not a path.
+    """
+    if not isinstance(out, str | os.PathLike) or not str(out):
+        raise InputError(f"`out` (={shown(out)}) must be the path of a directory; `.` is the working directory")
+    return Path(out)
+
+
 def open_directory(out: Path | str) -> Directory:
     """Return the dataset that a directory holds.
 
@@ -110,7 +122,7 @@ def open_directory(out: Path | str) -> Directory:
     InputError
         It is not a baked directory, or its spec.yaml or categories table was edited.
     """
-    path = Path(out)
+    path = directory_path(out)
     return stored_directory(path, read_manifest(path))
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
 from shards.baking import bake_shards, swept
-from shards.claiming import claim_directory
-from shards.directory import Directory, stored_directory
+from shards.claiming import claim_directory, given_dataset
+from shards.directory import Directory, directory_path, stored_directory
 from shards.events import Listener, ignore
-from shards.executors.contract import Executor
+from shards.executors.contract import Executor, require_executor
 from shards.executors.local import LocalExecutor
 from shards.index import write_index
 from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
@@ -56,7 +55,7 @@ class Repaired:
 def repair(
     out: Path | str,
     *,
-    categories: pa.Table | None = None,
+    categories: pa.Table | Path | str | None = None,
     executor: Executor | None = None,
     split: str = "all",
     shards: str | None = None,
@@ -71,7 +70,7 @@ def repair(
 
     Parameters
     ----------
-    categories : categories table, if the directory's is lost and a search does not find it
+    categories : categories table or the path of its Parquet file, if the directory's is lost and a search does not find it
     executor, split, shards, rerender, seed, listener : as in `verify`
     dry_run : change nothing
 
@@ -83,12 +82,15 @@ def repair(
     OSError
         As in `bake`; calling again resumes.
     """
-    path, executor = Path(out), executor or LocalExecutor()
+    path, executor = directory_path(out), LocalExecutor() if executor is None else executor
+    require_executor(executor)
     manifest = read_manifest(path)
     spec = manifest.spec
-    given = None if categories is None else Dataset(spec, categories)
+    given = given_dataset(spec, categories)
     if given and given.categories_sha256 != manifest.categories_sha256:
-        raise InputError(f"`categories` differ from those of `{out}`")
+        raise InputError(
+            f"`{given.source}` does not hold the categories that `{out}` was begun with; give the original table"
+        )
     planned, selection = plan_shards(spec), Selection(spec, split, shards, rerender, seed)
     with nullcontext() if dry_run else locked(path, planned.index(selection.shards[0]), len(selection.shards)):
         _refuse_obstacles(path, selection.shards)

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from fdsl.dataset.categories import numbered
+from fdsl.dataset.dataset import require_spec
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.spec import Spec
 from fdsl.primitives.errors import InputError
 from shards.events import Advanced, Finished, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed, Outcomes
+from shards.executors.contract import Executor, Failed, Outcomes, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 
@@ -72,7 +73,9 @@ def search_categories(spec: Spec, executor: Executor | None = None, listener: Li
     InputError
         `spec.params` accept too few candidates.
     """
-    executor = executor or LocalExecutor(1)
+    require_spec(spec)
+    executor = LocalExecutor(1) if executor is None else executor
+    require_executor(executor)
     with uninterrupted():
         spec.family_module.compile_kernels()
     listener(Started("search", spec.name, "categories", spec.categories))

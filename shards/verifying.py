@@ -17,10 +17,11 @@ from fdsl.dataset.categories import parse_parquet
 from fdsl.dataset.plan import SHARD_NAME, Shard, plan_shards, select_shards
 from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.validation import check_whole_number
 from shards.checking import Findings, check_shard, unchecked
-from shards.directory import Directory, stored_directory
+from shards.directory import Directory, directory_path, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed
+from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.index import index_table, info, info_before_0_2, read_receipts
@@ -80,14 +81,16 @@ def verify(
     InputError
         The directory holds no dataset, or its spec was edited.
     """
-    path = Path(out)
+    executor = LocalExecutor() if executor is None else executor
+    require_executor(executor)
+    path = directory_path(out)
     manifest = read_manifest(path)
     selection = Selection(manifest.spec, split, shards, rerender, seed)
     try:
         directory = stored_directory(path, manifest)
     except InputError as error:
         return Verified(0, 0, (lost_categories(path, error),), (), 0)
-    return verify_shards(directory, manifest, selection, executor or LocalExecutor(), listener)
+    return verify_shards(directory, manifest, selection, executor, listener)
 
 
 class Selection:
@@ -107,9 +110,8 @@ class Selection:
     """
 
     def __init__(self, spec: Spec, split: str, shards: str | None, rerender: int, seed: int) -> None:
-        for name, value in (("rerender", rerender), ("seed", seed)):
-            if value < 0:
-                raise InputError(f"`{name}` (={value}) must be at least 0")
+        check_whole_number("rerender", rerender, 0)
+        check_whole_number("seed", seed, 0)
         self.shards = select_shards(spec, split, shards)
         self.is_everything = split == "all" and shards is None
         self.n_rerendered, self.seed = rerender, seed

@@ -161,6 +161,13 @@ def test_help_lists_commands() -> None:
     assert listed == COMMANDS
 
 
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = succeeded("-h")
+    assert "..." not in text.split("Commands:")[1]
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_no_command_prints_help() -> None:
     done = fdsl()
     assert (done.returncode, done.stdout, done.stderr) == (2, succeeded("-h"), "")
@@ -236,6 +243,19 @@ def test_plan_counts_and_writes_nothing(small: Path) -> None:
     assert "train                24 images in 3 shards" in text
     assert "validation            8 images in 1 shard\n" in text
     assert list(small.parent.iterdir()) == [small]
+
+
+def test_plan_takes_any_number_of_workers(small: Path) -> None:
+    text = succeeded("plan", small, "--workers", 12_800)
+    assert "with 4 workers" in text  # one per shard
+    for words in ("core-hours", " GB,", "files ", "GB per worker"):
+        assert words in text
+
+
+def test_plan_uses_categories_beside_a_baked_spec(copy: Path) -> None:
+    assert "categories 5" not in succeeded("plan", copy / "spec.yaml")
+    (copy / "categories.parquet").unlink()
+    assert "needs the categories beside it" in refused("plan", copy / "spec.yaml")
 
 
 def test_plan_warns_of_few_shards(tmp_path: Path) -> None:
@@ -424,6 +444,54 @@ def test_verify_and_repair_report_problems(copy: Path) -> None:
     assert "out: wrote train-000001.tar, the index\n" in succeeded("repair", "out", "--workers", 1, cwd=folder)
     assert succeeded("repair", "out", "--workers", 1, cwd=folder) == "out: nothing to repair\n"
     assert snapshot(copy) == whole
+
+
+def test_verify_advises_to_bake_unbaked_shards(small: Path) -> None:
+    folder = small.parent
+    succeeded("bake", small, "-o", "out", "--shards", "0:2", "--workers", 1, cwd=folder)
+    line = error_line(fdsl("verify", "out", "--workers", 1, cwd=folder).stderr)
+    assert line.endswith("next: fdsl bake out/spec.yaml -o out")
+    succeeded(*shlex.split(line)[-4:], cwd=folder)
+    assert "are correct" in succeeded("verify", "out", "--workers", 1, cwd=folder)
+
+
+def test_log_is_not_written_into_the_dataset(copy: Path) -> None:
+    whole = snapshot(copy)
+    for command in (["verify", copy], ["repair", copy], ["bake", copy / "spec.yaml", "-o", copy]):
+        words = refused(*command, "--log-json", copy / "train-000000.tar", "--workers", 1, status=2)
+        assert "name a file elsewhere" in words
+    assert snapshot(copy) == whole
+
+
+def test_json_and_log_do_not_share_stdout(copy: Path) -> None:
+    assert "both write to standard output" in refused("verify", copy, "--json", "--log-json", "-", status=2)
+
+
+def test_empty_path_is_refused(small: Path) -> None:
+    for command in (["bake", small, "-o", ""], ["verify", ""], ["repair", ""], ["preview", small, "-o", ""]):
+        assert "'' must be a path" in refused(*command, cwd=small.parent, status=2)
+    assert list(small.parent.iterdir()) == [small]
+
+
+def test_dangling_link_as_out_is_named(small: Path) -> None:
+    link = small.parent / "out"
+    link.symlink_to("nowhere")
+    assert "is a link to nowhere, which does not exist" in refused("bake", small, "-o", link)
+
+
+def test_wrong_categories_name_their_file(small: Path, copy: Path) -> None:
+    table = small.parent / "few.parquet"
+    succeeded("sample", small, "--categories", 2, "-o", table)
+    for command in (["bake", small, "-o", "new"], ["repair", copy]):
+        assert f"`{table}` has 2 rows" in refused(*command, "--categories-from", table, cwd=small.parent)
+
+
+def test_preview_shows_the_rows_of_a_short_table(small: Path) -> None:
+    table = small.parent / "few.parquet"
+    succeeded("sample", small, "--categories", 2, "-o", table)
+    out = small.parent / "sheet.png"
+    text = succeeded("preview", small, "-o", out, "--categories-from", table, "--instances", 5)
+    assert text.endswith(f": 704 x {40 + 2 * 132} px\n")
 
 
 def test_verify_prints_json(copy: Path) -> None:

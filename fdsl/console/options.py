@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec, TextIO
 
 import click
 
 P = ParamSpec("P")
 Command = Callable[P, None]
 
+
+class PathType(click.Path):
+    """A path. An empty text is an error, because `Path` takes it for the working directory."""
+
+    def __init__(self, **rules: bool) -> None:
+        super().__init__(path_type=Path, **rules)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; fail if it is empty."""
+        if value == "":
+            self.fail("'' must be a path; `.` is the working directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 SPEC = click.argument("spec")
-OUT = click.argument("out", type=click.Path(path_type=Path))
-NEW_OUT = click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Directory to bake into.")
+OUT = click.argument("out", type=PathType())
+NEW_OUT = click.option("-o", "--out", type=PathType(), required=True, help="Directory to bake into.")
 CATEGORIES_FROM = click.option(
-    "--categories-from", type=click.Path(path_type=Path), help="Take categories from a table of `fdsl sample`."
+    "--categories-from", type=PathType(), help="Take categories from a table of `fdsl sample`."
 )
 WORKERS = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Number of processes; one per processor by default."
@@ -38,7 +54,10 @@ SEED = click.option(
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 LOG_JSON = click.option(
-    "--log-json", type=click.File("a", lazy=False), metavar="FILE", help="Append one JSON object per event to FILE."
+    "--log-json",
+    type=PathType(allow_dash=True),
+    metavar="FILE",
+    help="Append one JSON object per event to FILE; `-` is standard output.",
 )
 
 
@@ -53,6 +72,23 @@ def options(*decorators: Callable[[Command[P]], Command[P]]) -> Callable[[Comman
     return decorate
 
 
+@contextmanager
+def opened_log(log: Path | None, *outputs: Path | None) -> Iterator[TextIO | None]:
+    """Open the file of --log-json to append to it.
+
+    Fails if it lies in one of the outputs: it could be a file of the dataset.
+    """
+    for out in filter(None, outputs):
+        if log and Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
+            raise click.UsageError(f"--log-json (={log}) is in the output {out}; name a file elsewhere")
+    try:
+        file: Any = log and click.open_file(str(log), "a", encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"--log-json (={log}) cannot be opened: {error.strerror}") from None
+    with file or nullcontext() as opened:
+        yield opened
+
+
 def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P]]:
     """Return the option --out for a file of one type."""
 
@@ -64,7 +100,7 @@ def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P
     return click.option(
         "-o",
         "--out",
-        type=click.Path(path_type=Path),
+        type=PathType(),
         required=required,
         callback=check,
         help=f"{suffix} file to write.",

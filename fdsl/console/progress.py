@@ -15,7 +15,12 @@ from shards.events import Advanced, Event, Finished, ItemFailed, Started
 
 _LINES_EVERY_S = 5.0
 _TICK_S = 1.0
-_LOG_NAMES = {Started: "started", Advanced: "advanced", ItemFailed: "failed", Finished: "finished"}
+_LOG_NAMES = {
+    Started: "started",
+    Advanced: "advanced",
+    ItemFailed: "failed",
+    Finished: "finished",
+}
 
 
 class Progress:
@@ -120,7 +125,7 @@ class _Lines:
         event, rate = self._event, self._n_done / max(now - self._began, 1e-9)
         n_done = event.n_done + self._n_done
         left = f", {duration((event.n_total - n_done) / rate)} left" if rate else ""
-        text = f"{n_done:,} of {event.n_total:,} {event.unit}, {rate:,.0f} {event.unit}/s{left}"
+        text = f"{n_done:,} of {event.n_total:,} {event.unit}, {format_rate(rate)} {event.unit}/s{left}"
         print(f"{_label(event)}: {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -129,6 +134,17 @@ class _Lines:
 
 def _label(event: Started) -> str:
     return f"{event.activity} {event.dataset}"
+
+
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun: `1 shard`, `2,100 categories`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def format_rate(per_second: float) -> str:
+    """Format a rate, with a decimal below ten: `1.0`, `3,221`."""
+    return f"{per_second:,.0f}" if per_second >= 9.95 else f"{per_second:.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -7,20 +7,16 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fdsl.console.progress import duration
+from fdsl.console.progress import count, duration, format_rate
 from fdsl.dataset.spec import Spec
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
+from shards.layout import SPEC
 from shards.problems import Kind, summary
 from shards.repairing import Repaired
 from shards.verifying import Verified
 
 _N_NAMES = 8
-
-
-def count(n: int, noun: str) -> str:
-    """Return a number with its noun: `1 shard`, `2,100 shards`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def first_names(names: Sequence[str]) -> str:
@@ -31,14 +27,18 @@ def first_names(names: Sequence[str]) -> str:
 
 def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
     """Yield the size and cost of a bake."""
-    yield f"{spec.name}: {spec.family}, {spec.categories:,} categories, {spec.size_px} px"
+    yield f"{spec.name}: {spec.family}, {count(spec.categories, 'category')}, {spec.size_px} px"
     for split, n_images in cost.n_images.items():
         if n_images:
             yield f"{split:11}{n_images:12,} images in {count(cost.n_shards[split], 'shard')}"
-    n_images, n_busy = sum(cost.n_images.values()), min(n_workers, sum(cost.n_shards.values()))
-    yield f"bytes      {cost.n_bytes:12,} in all, {cost.n_bytes / n_images:,.0f} per image (estimated)"
-    time = duration(cost.core_seconds / n_busy)
-    yield f"time       {time:>12} with {count(n_busy, 'worker')} as fast as an idle core here (estimated)"
+    n_images, n_shards = sum(cost.n_images.values()), sum(cost.n_shards.values())
+    n_busy = min(n_workers, n_shards)
+    time = duration(cost.core_seconds * -(-n_shards // n_busy) / n_shards)  # the last shards may leave workers idle
+    yield f"files      {cost.n_files:12,} in all"
+    yield f"size       {cost.n_bytes / 1e9:12,.2f} GB, {cost.n_bytes / n_images:,.0f} bytes per image (estimated)"
+    yield f"CPU time   {cost.core_seconds / 3600:12,.2f} core-hours on cores like these (estimated)"
+    yield f"time       {time:>12} with {count(n_busy, 'worker')} on idle cores (estimated)"
+    yield f"memory     {cost.worker_bytes / 1e9:12,.2f} GB per worker (peak of this process, which did the same work)"
     if cost.acceptance < 1:
         yield f"accepted   {cost.acceptance:12.2%} of category candidates (estimated)"
 
@@ -48,7 +48,8 @@ def baked_lines(out: Path, result: Baked, rate: float) -> Iterator[str]:
     if result.n_found:
         yield f"{out}: {count(result.n_found, 'shard')} already baked, skipped"
     if result.n_shards:
-        yield f"{out}: baked {count(result.n_images, 'image')} in {count(result.n_shards, 'shard')}, {rate:,.0f} images/s"
+        images, shards = count(result.n_images, "image"), count(result.n_shards, "shard")
+        yield f"{out}: baked {images} in {shards}, {format_rate(rate)} images/s"
     if result.failures:
         return
     if result.n_missing:
@@ -88,12 +89,18 @@ def verified_json(result: Verified, seed: int) -> str:
     return json.dumps(record, indent=1)
 
 
-def repair_advice(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
-    """Return the number of problems and the command that repairs them."""
+def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
+    """Return the number of problems and the command that removes them.
+
+    If shards are only unbaked, as after an interruption, that is a bake.
+    """
     if all(problem.kind == Kind.FOREIGN for problem in result.problems):
         return f"{out}: {count(len(result.problems), 'problem')}; move or delete these files: they may be your own"
-    words = ["fdsl", "repair", shlex.quote(str(out))]
-    words += ["--rerender", str(rerender), "--seed", str(seed)] if rerender else []
+    if all(problem.kind == Kind.UNBAKED for problem in result.problems):
+        words = ["fdsl", "bake", shlex.quote(str(out / SPEC)), "-o", shlex.quote(str(out))]
+    else:
+        words = ["fdsl", "repair", shlex.quote(str(out))]
+        words += ["--rerender", str(rerender), "--seed", str(seed)] if rerender else []
     words += ["--shards", shards] if shards else []
     words += ["--split", split] if split != "all" else []
     return f"{out}: {count(len(result.problems), 'problem')}; next: {' '.join(words)}"

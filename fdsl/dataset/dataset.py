@@ -14,7 +14,13 @@ from fdsl.dataset.families import Image
 from fdsl.dataset.spec import SPLITS, Spec, dataset_hash
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import Stream, domain
-from fdsl.primitives.validation import shown
+from fdsl.primitives.validation import check_whole_number, shown
+
+
+def require_spec(spec: object) -> None:
+    """Raise InputError if an argument is not a Spec."""
+    if not isinstance(spec, Spec):
+        raise InputError(f"`spec` (={shown(spec)}) must be a Spec; `load_spec` returns one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +44,7 @@ class Dataset:
     source: str = "the categories table"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.spec, Spec):
-            raise InputError(f"`spec` (={shown(self.spec)}) must be a Spec; `load_spec` returns one")
+        require_spec(self.spec)
         if not isinstance(self.table, pa.Table):
             raise InputError(
                 f"`{self.source}` (={shown(self.table)}) must be a pyarrow table; `read_table` returns one"
@@ -96,7 +101,6 @@ class Dataset:
             `category` or `instance` is out of range.
         """
         n_instances = self.spec.instances.train + self.spec.instances.validation
-        for name, value, n in (("category", category, len(self.rows)), ("instance", instance, n_instances)):
-            if not 0 <= value < n:
-                raise InputError(f"`{name}` (={value}) must be in 0..{n - 1}")
+        check_whole_number("category", category, 0, len(self.rows) - 1)
+        check_whole_number("instance", instance, 0, n_instances - 1)
         return next(self.images([(category, instance)]))[0]

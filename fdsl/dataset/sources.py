@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.spec import Spec, parse_spec
 from fdsl.primitives.errors import InputError
-from fdsl.primitives.validation import near
+from fdsl.primitives.validation import near, shown
 
 
 def presets() -> dict[str, str]:
@@ -73,6 +74,8 @@ def load_spec(spec: str | Path) -> Spec:
     InputError
         No such preset or file, not YAML, or a wrong key or value.
     """
+    if not isinstance(spec, str | os.PathLike):
+        raise InputError(f"`spec` (={shown(spec)}) must be the name of a preset or the path of a YAML file")
     texts = presets()
     if str(spec) in texts:
         return parse_spec(_Loader(texts[str(spec)]).get_single_data())

@@ -46,11 +46,11 @@ class Instances(Model):
 
     Attributes
     ----------
-    train : 1 .. 999,999
+    train : 1 .. 1,000,000
     validation : 0 .. 999,999
     """
 
-    train: int = Field(ge=1, le=999_999)
+    train: int = Field(ge=1, le=1_000_000)
     validation: int = Field(0, ge=0, le=999_999)
 
     @model_validator(mode="after")

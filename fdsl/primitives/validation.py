@@ -9,6 +9,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -37,6 +38,20 @@ def shown(value: object) -> str:
     except ValueError:
         return "a number too long to print"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def check_whole_number(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise InputError if an argument is not a whole number in a range.
+
+    Parameters
+    ----------
+    name : the argument's name in messages
+    low, high : ends of the range, both included; no upper end if None
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not low <= value <= (value if high is None else high):  # type: ignore[operator]
+        rule = f"of at least {low:,}" if high is None else f"in {low:,}..{high:,}"
+        raise InputError(f"`{name}` (={shown(value)}) must be a whole number {rule}")
 
 
 class Model(BaseModel):

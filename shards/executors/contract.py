@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.validation import shown
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +37,7 @@ class WorkerDied(ChildProcessError):
     """A worker process was killed or crashed during a task."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs a task for many items."""
 
@@ -48,3 +52,9 @@ class Executor(Protocol):
         task : picklable; its result, too
         items : picklable each
         """
+
+
+def require_executor(executor: object) -> None:
+    """Raise InputError if an argument is not an executor."""
+    if not isinstance(executor, Executor):
+        raise InputError(f"`executor` (={shown(executor)}) must be an executor, such as LocalExecutor(2)")

@@ -124,7 +124,7 @@ def test_line_without_progress_has_no_estimate(
         send(shown, Started("search", "small", "categories", 4))
         clock(6.0)
         send(shown, Advanced(0, "categories"))
-    assert capsys.readouterr().err == "search small: 0 of 4 categories, 0 categories/s\n"
+    assert capsys.readouterr().err == "search small: 0 of 4 categories, 0.0 categories/s\n"
 
 
 def test_finished_work_shows_no_progress(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:

@@ -125,7 +125,7 @@ def test_bake_refuses_a_bad_table_first(spec: Spec, table: pa.Table, tmp_path: P
     """Before anything is written."""
     bad_tables = [table.slice(0, 4), table.drop_columns(["attempt"]), with_column(table, "category", [0, 1, 3, 4, 5])]
     for bad in bad_tables:
-        with pytest.raises(InputError, match=r"^`the categories table`"):
+        with pytest.raises(InputError, match=r"^`categories`"):
             bake(spec, tmp_path / "out", categories=bad)
     assert not (tmp_path / "out").exists()
 

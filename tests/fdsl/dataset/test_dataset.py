@@ -46,10 +46,10 @@ def test_image_is_the_familys(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("category", "instance", "message"),
     [
-        (5, 0, "`category` (=5) must be in 0..4"),
-        (-1, 0, "`category` (=-1) must be in 0..4"),
-        (0, 15, "`instance` (=15) must be in 0..14"),
-        (0, -1, "`instance` (=-1) must be in 0..14"),
+        (5, 0, "`category` (=5) must be a whole number in 0..4"),
+        (-1, 0, "`category` (=-1) must be a whole number in 0..4"),
+        (0, 15, "`instance` (=15) must be a whole number in 0..14"),
+        (0, -1, "`instance` (=-1) must be a whole number in 0..14"),
     ],
 )
 def test_unknown_image_is_refused(category: int, instance: int, message: str, dataset: Dataset) -> None:

@@ -51,7 +51,7 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("instances", 12, "`instances` (=12) must be a mapping of keys to values"),
     ("instances", None, "`instances` (=None) must be a mapping of keys to values"),
     ("instances", {"train": 0}, "`instances.train` (=0) must be at least 1"),
-    ("instances", {"train": 10**6}, "`instances.train` (=1000000) must be at most 999,999"),
+    ("instances", {"train": 10**6 + 1}, "`instances.train` (=1000001) must be at most 1,000,000"),
     ("instances", {"train": 5, "validation": -1}, "`instances.validation` (=-1) must be at least 0"),
     (
         "instances",
@@ -114,6 +114,7 @@ def test_missing_inner_key_is_named(family: str) -> None:
 
 def test_a_million_instances_fit(family: str) -> None:
     assert small_spec(family, instances={"train": 999_999, "validation": 1}).instances.validation == 1
+    assert small_spec(family, instances={"train": 1_000_000, "validation": 0}).instances.train == 1_000_000
 
 
 def test_too_many_categories_are_refused() -> None:

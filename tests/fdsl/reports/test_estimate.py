@@ -18,6 +18,20 @@ def test_counts_are_exact(spec: Spec) -> None:
     assert cost.n_shards == {"train": 9, "validation": 3}
     assert cost.acceptance == search_categories(spec).acceptance
     assert cost.core_seconds > 0
+    assert cost.worker_bytes > 10**7
+
+
+def test_number_of_files_is_that_of_a_bake(spec: Spec, tmp_path: Path) -> None:
+    bake(spec, tmp_path, executor=LocalExecutor(1))
+    assert estimate(spec).n_files == sum(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_given_categories_are_used(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = search_categories(spec).table
+    monkeypatch.setattr(module, "search_categories", None)
+    cost = estimate(spec, table)
+    assert cost.acceptance == 1
+    assert cost.n_bytes > 0
 
 
 def test_size_is_nearly_that_of_a_bake(spec: Spec, tmp_path: Path) -> None:
@@ -39,5 +53,5 @@ def test_time_is_counted_per_image_and_category(spec: Spec, monkeypatch: pytest.
     The search of 5 categories takes 1 s. 25 images take 3 s, so all 75 take 9 s.
     """
     ticks = itertools.count()
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr(module, "time", SimpleNamespace(process_time=lambda: float(next(ticks))))
     assert estimate(spec).core_seconds == pytest.approx(1 + 9)

@@ -1,0 +1,43 @@
+"""Arguments of the Python API that have a wrong type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fdsl import Dataset, InputError, Spec, bake, estimate, load_spec, open_directory, repair, search_categories, verify
+
+
+@pytest.fixture
+def baked(spec: Spec, tmp_path: Path) -> Path:
+    bake(spec, tmp_path / "out", shards="0:1")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("rerender", lambda spec, out: verify(out, rerender="3")),
+        ("rerender", lambda spec, out: repair(out, rerender=1.5)),
+        ("seed", lambda spec, out: verify(out, seed=None)),
+        ("executor", lambda spec, out: verify(out, executor=2)),
+        ("executor", lambda spec, out: repair(out, executor="dask")),
+        ("executor", lambda spec, out: bake(spec, out, executor=2)),
+        ("executor", lambda spec, out: search_categories(spec, 2)),
+        ("spec", lambda spec, out: bake("rcdb-1k", out)),
+        ("spec", lambda spec, out: estimate("rcdb-1k")),
+        ("spec", lambda spec, out: load_spec(None)),
+        ("out", lambda spec, out: bake(spec, None)),
+        ("out", lambda spec, out: verify("")),
+        ("out", lambda spec, out: open_directory(7)),
+        ("categories", lambda spec, out: bake(spec, out, categories=7)),
+        ("category", lambda spec, out: Dataset(spec, search_categories(spec).table).image("0", 0)),
+        ("instance", lambda spec, out: Dataset(spec, search_categories(spec).table).image(0, 1.0)),
+    ],
+)
+def test_wrong_type_names_the_argument(name: str, call: Callable[[Any, Any], Any], spec: Spec, baked: Path) -> None:
+    with pytest.raises(InputError, match=rf"^`{name}` \(="):
+        call(spec, baked)
