@@ -313,7 +313,7 @@ def test_given_categories_must_be_given_again(spec: Spec, other_table: pa.Table,
 
 
 def test_other_categories_are_refused(baked: Path, other_table: pa.Table) -> None:
-    with pytest.raises(InputError, match="`categories` differ from those of"):
+    with pytest.raises(InputError, match="`categories` does not hold the categories that"):
         repair(baked, categories=other_table.slice(0, 5), executor=SERIAL)
 
 
