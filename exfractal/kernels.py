@@ -100,8 +100,8 @@ def camera(low, high, mean, quaternion):
 def plot(points, transform, distance, focal_length, image):
     """Draw points as white pixels in perspective.
 
-    The camera is at `distance` on the +z axis, looks at the origin, and has y up. All pixels are computed before any is set,
-    so that the first loop vectorises.
+    The camera is at `distance` on the +z axis, looks at the origin, and has y down, as in the published pictures. All pixels
+    are computed before any is set, so that the first loop vectorises.
 
     Parameters
     ----------
@@ -118,10 +118,10 @@ def plot(points, transform, distance, focal_length, image):
     for i in range(n):
         x, y, z = points[0, i], points[1, i], points[2, i]
         right = transform[0, 0] * x + transform[0, 1] * y + transform[0, 2] * z + transform[0, 3]
-        up = transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]
+        down = transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]
         near = transform[2, 0] * x + transform[2, 1] * y + transform[2, 2] * z + transform[2, 3]
         pixels_per_unit = scale / (distance - near)
-        column, row = math.floor(half + right * pixels_per_unit), math.floor(half - up * pixels_per_unit)
+        column, row = math.floor(half + right * pixels_per_unit), math.floor(half + down * pixels_per_unit)
         inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
         pixels[i] = np.int32(row * size + column) if inside else np.int32(-1)
     flat = image.reshape(-1)

@@ -35,6 +35,8 @@ class Params(FamilyParams):
     variance_threshold : 0..1; least variance of a category along each axis, in normalised coordinates
     weight_range : 0, 0.1 .. 0.6; weight factors of an image lie within this of 1, in steps of 0.1. 0.6 gives the published
         table of 145 rows; 0.1 .. 0.5 give its smaller ones of 25, 49, 73, 97 and 121 rows.
+    weights : `random` draws a row of that table for each image, or for each ring of views. `each` takes the rows in turn, so
+        that 145 images, or rings, have each row once. A row that diverges is replaced by a random one.
     viewpoint : `random` is uniform over all rotations (ExFractalDB). `ring` takes 12 views around the vertical axis in turn,
         all of one weight and one point cloud (MV-FractalDB).
     jitter_deg : 0..15, degrees; each view of a ring is turned by up to this. The published code converts to radians twice,
@@ -47,6 +49,7 @@ class Params(FamilyParams):
     points: int = Field(10_000, ge=100, le=10_000_000)
     variance_threshold: float = Field(0.05, ge=0, le=1)
     weight_range: Annotated[int | float, BeforeValidator(one_of((0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)))] = 0.6
+    weights: Literal["random", "each"] = "random"
     viewpoint: Literal["random", "ring"] = "random"
     jitter_deg: float = Field(3.141592653589793, ge=0, le=15)
 

@@ -83,9 +83,16 @@ def _object_stream(params: Params, stream: Stream) -> Stream:
     return stream._replace(instance=stream.instance - stream.instance % N_VIEWS)
 
 
-def _draw_weight(params: Params, word: int) -> tuple[int, float]:
-    """Return one row of the weight table as (coefficient, factor)."""
-    row = below(word, params.n_weights)
+def _draw_weight(params: Params, stream: Stream, redraws: int) -> tuple[int, float]:
+    """Return one row of the weight table as (coefficient, factor).
+
+    With `each`, the instance decides the row, except after a redraw.
+    """
+    if params.weights == "each" and redraws == 0:
+        views = N_VIEWS if params.viewpoint == "ring" else 1
+        row = stream.instance // views % params.n_weights
+    else:
+        row = below(stream.words(_object_lanes(redraws)[0], 1)[0], params.n_weights)
     if row == 0:
         return -1, 1.0
     coefficient, which = divmod(row - 1, len(params.factors))
@@ -119,11 +126,12 @@ def _draw_rotation(params: Params, stream: Stream) -> Quaternion:
 def _draw_ring_view(params: Params, stream: Stream) -> Quaternion:
     """Draw the rotation of a ring's view.
 
-    It is a multiple of 30 degrees around the vertical axis, plus jitter.
+    View f turns the attractor by 60 - 30 f degrees around the vertical axis, plus jitter. The published camera goes round it
+    instead, to the same effect.
     """
     jitter = 2.0 * float(stream.uniforms(_VIEW, 1)[0]) - 1.0
-    yaw_turns = (stream.instance % N_VIEWS + 1) / N_VIEWS + jitter * params.jitter_deg / 360.0
-    cosine, sine = cos_sin(yaw_turns / 2.0)
+    yaw_rad = math.radians(30.0 * (2 - stream.instance % N_VIEWS) + jitter * params.jitter_deg)
+    cosine, sine = cos_sin(yaw_rad / 2.0)
     return cosine, 0.0, sine, 0.0
 
 
@@ -185,8 +193,8 @@ def _render_few(
         missing = [k for k in range(len(samples)) if k not in images]
         if not missing:
             break
-        weight_lane, points_lane = _object_lanes(redraws)
-        weights = [_draw_weight(params, sources[k].words(weight_lane, 1)[0]) for k in missing]
+        points_lane = _object_lanes(redraws)[1]
+        weights = [_draw_weight(params, sources[k], redraws) for k in missing]
         systems = [weighted(samples[k][0], *weight) for k, weight in zip(missing, weights, strict=True)]
         clouds = games.play(systems, [sources[k].words(points_lane, params.points) for k in missing])
         for k, weight, cloud in zip(missing, weights, clouds, strict=True):

@@ -21,23 +21,27 @@ PERMUTATION = np.array(
 )  # fmt: skip
 """Source: Perlin, "Improving noise", SIGGRAPH 2002, the reference implementation's table."""
 
-GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0)
+GRADIENTS = np.where(PERMUTATION & 8, -1.0, (PERMUTATION & 7) + 1.0).astype(np.float32)
 """Slope at each lattice point: 1..8, or -1 for half of them, as in the library of the published generator."""
+
+
+_FIFTEEN, _TEN, _SIX, _ONE, _HEIGHT = np.array([15.0, 10.0, 6.0, 1.0, 0.4], dtype=np.float32)
 
 
 @njit(cache=True)
 def perlin(x, left, right):
     """Return 1-D Perlin noise between two lattice points.
 
-    One octave of improved gradient noise, times 0.4.
+    One octave of improved gradient noise, times 0.4, in float32 as in the library of the published generator: equal to it,
+    bit for bit.
 
     Parameters
     ----------
-    x : float64, 0..1; position from the left point to the right one
-    left, right : float64; slopes at the points
+    x : float32, 0..1; position from the left point to the right one
+    left, right : float32; slopes at the points
     """
-    low, high = left * x, right * (x - 1.0)
-    return 0.4 * (low + x * x * x * (x * (x * 6.0 - 15.0) + 10.0) * (high - low))
+    low, high = left * x, right * (x - _ONE)
+    return _HEIGHT * (low + x * x * x * (x * (x * _SIX - _FIFTEEN) + _TEN) * (high - low))
 
 
 @njit(cache=True)
@@ -50,8 +54,9 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
 
     Parameters
     ----------
-    words : uint32 (contours, vertices, 2); axis 2 is x, y; a word gives the noise position 10,000 (word + 1/2) / 2**32
-    gradients : float64 (256,); GRADIENTS
+    words : uint32 (contours, vertices, 2); axis 2 is x, y; a word gives the noise position 10,000 (word + 1/2) / 2**32,
+        rounded to float32
+    gradients : float32 (256,); GRADIENTS
     directions : float64 (vertices, 2); unit vector of each vertex
     start : float64 (2,); semi-axes of the polygon that the first contour grows from, px of a 512 px canvas
     perlin_px, gap_px : float64, px of a 512 px canvas
@@ -60,7 +65,8 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     vertices_px : int32 (contours, vertices, 2), px, written; axis 2 is x, y; truncated, as PIL does in the published code
     """
     n_contours, n = words.shape[0], 2 * words.shape[1]
-    position, centre, x, left, right = np.empty((5, n))
+    position, centre = np.empty((2, n))
+    x, left, right, noise = np.empty((4, n), dtype=np.float32)
     cells = np.empty(n, dtype=np.uint16)
     direction = directions.reshape(-1)
     for k in range(n):
@@ -68,12 +74,13 @@ def grow_contours(words, gradients, directions, start, perlin_px, gap_px, centre
     for contour in range(n_contours):
         noise_words, grown_px = words[contour].reshape(-1), vertices_px[contour].reshape(-1)
         for k in range(n):
-            u = (noise_words[k] + 0.5) * (10_000.0 * 2.0**-32)
+            u = np.float32((noise_words[k] + 0.5) * (10_000.0 * 2.0**-32))
             cell = np.int32(u)
-            x[k], cells[k] = u - cell, cell & 255
+            x[k], cells[k] = u - np.float32(cell), cell & 255
         for k in range(n):
             left[k], right[k] = gradients[cells[k]], gradients[(cells[k] + 1) & 255]
         for k in range(n):
-            noise = 2.0 * perlin_px * perlin(x[k], left[k], right[k]) - perlin_px
-            position[k] -= direction[k] * (noise - gap_px)
+            noise[k] = perlin(x[k], left[k], right[k])
+        for k in range(n):
+            position[k] -= direction[k] * (2.0 * perlin_px * noise[k] - perlin_px - gap_px)
             grown_px[k] = np.int32((position[k] + centre[k]) * scale)

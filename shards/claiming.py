@@ -17,7 +17,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import BAKED, Spec, difference
 from fdsl.primitives.errors import InputError
-from shards.directory import Directory, open_directory, stored_directory
+from shards.directory import Directory, stored_directory
 from shards.files import HIDDEN, make_folder, write_file, write_table
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
@@ -45,6 +45,7 @@ def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest
         _refuse_foreign_files(path)
         return None
     manifest = read_manifest(path)
+    manifest.require_current(path)
     differs = difference(manifest.spec.to_mapping(), spec.to_mapping())
     if not differs and dataset and dataset.categories_sha256 != manifest.categories_sha256:
         differs = "the categories differ"
@@ -147,8 +148,11 @@ def categories_beside(source: str | Path) -> pa.Table | None:
     if path.name != SPEC or not path.is_file() or BAKED not in (read_yaml(path) or ()):
         return None
     try:
-        return open_directory(path.parent).dataset.table
+        manifest = read_manifest(path.parent)
+        directory = stored_directory(path.parent, manifest)
     except InputError as error:
         raise InputError(
             f"`spec` (={path}) needs the categories beside it: {error}; or name the preset or YAML that it was baked from"
         ) from None
+    manifest.require_current(path.parent)
+    return directory.dataset.table

@@ -12,7 +12,7 @@ from pathlib import Path
 from fdsl.dataset.categories import read_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, plan_shards
-from fdsl.dataset.spec import Spec
+from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import shown
 from shards.files import sweep
@@ -148,7 +148,8 @@ def stored_directory(path: Path, manifest: Manifest) -> Directory:
     if not source.exists():
         raise InputError(f"`{source}` is missing; {advice}")
     try:
-        dataset = Dataset(manifest.spec, read_table(source), str(source))
+        older_hash = None if manifest.format == FORMAT else manifest.hash
+        dataset = Dataset(manifest.spec, read_table(source), str(source), older_hash)
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
     if dataset.categories_sha256 != manifest.categories_sha256:

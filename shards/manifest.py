@@ -10,7 +10,7 @@ import yaml
 
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.sources import read_yaml
-from fdsl.dataset.spec import BAKED, FORMAT, Spec, dataset_hash, difference, parse_spec
+from fdsl.dataset.spec import BAKED, FORMAT, OLDER_FORMATS, Spec, difference, hash_of_format, parse_spec
 from fdsl.primitives.errors import InputError
 from fdsl.version import VERSION, made_with
 from shards.layout import RECEIPTS, SPEC
@@ -30,17 +30,30 @@ class Manifest:
     spec : Spec
     categories_sha256 : hash of the categories table
     hash : identity of the dataset
+    format : format of the dataset
     made_with : versions that began the bake, by name
     """
 
     spec: Spec
     categories_sha256: str
     hash: str
+    format: int
     made_with: Any
 
     def other_versions(self) -> str | None:
         """Return the first difference from the installed versions, or None."""
         return difference(self.made_with, made_with(), MADE_WITH)
+
+    def require_current(self, path: Path) -> None:
+        """Raise InputError if the dataset has an older format.
+
+        Its images can be checked against their receipts, but not rendered again.
+        """
+        if self.format != FORMAT:
+            raise InputError(
+                f"`{path}` has format {self.format}, whose images this fdsl does not render (it renders format {FORMAT});"
+                " it can be verified without `rerender`; bake the same SPEC into a new directory"
+            )
 
 
 def manifest_yaml(dataset: Dataset) -> bytes:
@@ -76,16 +89,18 @@ def read_manifest(folder: Path) -> Manifest:
         spec = parse_spec(mapping)
     except InputError as error:
         raise InputError(f"`{path}`: {error}") from None
-    if baked.get("format") != FORMAT:
+    number = baked.get("format")
+    if number not in (FORMAT, *OLDER_FORMATS):
         raise InputError(
-            f"`{folder}` has format {baked.get('format')} of fdsl {baked.get('fdsl')}; this fdsl reads format {FORMAT}"
+            f"`{folder}` has format {number} of fdsl {baked.get('fdsl')}; this fdsl reads formats up to {FORMAT}"
         )
-    own_hash = dataset_hash(spec, baked["categories_sha256"])
+    stored = {key: value for key, value in mapping.items() if key != BAKED}
+    own_hash = hash_of_format(number, spec.to_mapping() if number == FORMAT else stored, baked["categories_sha256"])
     if baked.get("hash") != own_hash:
         raise InputError(
             f"`{path}` was edited: its hash is {baked.get('hash')}, but its content gives {own_hash}; {_RESTORE}"
         )
-    return Manifest(spec, baked["categories_sha256"], own_hash, baked.get(MADE_WITH))
+    return Manifest(spec, baked["categories_sha256"], own_hash, number, baked.get(MADE_WITH))
 
 
 def _require_manifest(folder: Path) -> None:

@@ -85,6 +85,7 @@ def repair(
     path, executor = directory_path(out), LocalExecutor() if executor is None else executor
     require_executor(executor)
     manifest = read_manifest(path)
+    manifest.require_current(path)
     spec = manifest.spec
     given = given_dataset(spec, categories)
     if given and given.categories_sha256 != manifest.categories_sha256:

@@ -86,6 +86,8 @@ def verify(
     path = directory_path(out)
     manifest = read_manifest(path)
     selection = Selection(manifest.spec, split, shards, rerender, seed)
+    if rerender:
+        manifest.require_current(path)
     try:
         directory = stored_directory(path, manifest)
     except InputError as error:

@@ -32,6 +32,7 @@ class Dataset:
     spec : Spec
     table : categories, one row each, in the family's SCHEMA
     source : the table's name in messages
+    older_hash : hash of a dataset of an older format, whose images this version cannot render; None for its own format
 
     Raises
     ------
@@ -42,6 +43,7 @@ class Dataset:
     spec: Spec
     table: pa.Table
     source: str = "the categories table"
+    older_hash: str | None = None
 
     def __post_init__(self) -> None:
         require_spec(self.spec)
@@ -68,7 +70,7 @@ class Dataset:
     @cached_property
     def hash(self) -> str:
         """Identity of the dataset: 64 hexadecimal digits."""
-        return dataset_hash(self.spec, self.categories_sha256)
+        return self.older_hash or dataset_hash(self.spec, self.categories_sha256)
 
     def stream(self, category: int, instance: int) -> Stream:
         """Return the random numbers of one image."""
@@ -83,7 +85,16 @@ class Dataset:
         ------
         image : uint8 (size_px, size_px), grey
         variant : the family's named tuple of the numbers drawn for this image
+
+        Raises
+        ------
+        InputError
+            The dataset has an older format.
         """
+        if self.older_hash is not None:
+            raise InputError(
+                f"`{self.source}` belongs to a dataset of an older format, which cannot be rendered any more"
+            )
         samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
         return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
 

@@ -21,8 +21,11 @@ from fdsl.dataset.families import FAMILIES, Family
 from fdsl.primitives.streams import TRAIN, VALIDATION
 from fdsl.primitives.validation import FamilyParams, Model, matching, one_of, parse, refusal
 
-FORMAT = 1
+FORMAT = 2
 """Version of the rules that turn a spec into pixels, labels and order. Part of every dataset's hash."""
+
+OLDER_FORMATS = (1,)
+"""Formats whose directories can be verified, but not rendered: the rules are gone."""
 
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
 """Splits, in order, with their roles in random streams."""
@@ -204,7 +207,18 @@ def dataset_hash(spec: Spec, categories_sha256: str) -> str:
 
     It covers the format, the spec and the categories.
     """
-    canonical = {"format": FORMAT, "categories_sha256": categories_sha256, "spec": spec.to_mapping()}
+    return hash_of_format(FORMAT, spec.to_mapping(), categories_sha256)
+
+
+def hash_of_format(number: int, mapping: dict[str, Any], categories_sha256: str) -> str:
+    """Return the identity of a dataset of any format.
+
+    Parameters
+    ----------
+    number : the format
+    mapping : the spec with every default of that format
+    """
+    canonical = {"format": number, "categories_sha256": categories_sha256, "spec": mapping}
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 

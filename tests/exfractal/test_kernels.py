@@ -89,16 +89,16 @@ def plotted(points: Points, transform: Points = IDENTITY, distance: float = 4.0,
 @pytest.mark.parametrize(
     ("point", "pixel"),
     [
-        ((0.01, -0.01, 0.0), [32, 32]),
-        ((-0.01, 0.01, 0.0), [31, 31]),
-        ((2.01, -0.01, 0.0), [48, 32]),
-        ((-0.01, 2.01, 0.0), [31, 15]),
-        ((1.01, -0.01, 2.0), [48, 32]),
-        ((3.99, -3.99, 0.0), [63, 63]),
-        ((-3.99, 3.99, 0.0), [0, 0]),
+        ((0.01, 0.01, 0.0), [32, 32]),
+        ((-0.01, -0.01, 0.0), [31, 31]),
+        ((2.01, 0.01, 0.0), [48, 32]),
+        ((-0.01, -2.01, 0.0), [31, 15]),
+        ((1.01, 0.01, 2.0), [48, 32]),
+        ((3.99, 3.99, 0.0), [63, 63]),
+        ((-3.99, -3.99, 0.0), [0, 0]),
     ],
 )
-def test_x_is_right_y_is_up_and_z_is_near(point: tuple[float, ...], pixel: list[int]) -> None:
+def test_x_is_right_y_down_z_near(point: tuple[float, ...], pixel: list[int]) -> None:
     assert plotted(np.array([point])) == [pixel]
 
 
@@ -110,8 +110,8 @@ def test_point_outside_the_view_is_omitted(point: tuple[float, ...]) -> None:
 def test_transformed_points_match_a_pinhole_camera() -> None:
     rng = np.random.default_rng(1)
     points, transform = rng.uniform(-1, 1, (400, 3)), rng.uniform(-0.9, 0.9, (3, 4))
-    right, up, near = (points @ transform[:, :3].T + transform[:, 3]).T
+    right, down, near = (points @ transform[:, :3].T + transform[:, 3]).T
     columns = np.floor((1.0 + right / (4.0 - near)) / 2.0 * SIZE)
-    rows = np.floor((1.0 - up / (4.0 - near)) / 2.0 * SIZE)
+    rows = np.floor((1.0 + down / (4.0 - near)) / 2.0 * SIZE)
     expected = {(c, r) for c, r in zip(columns, rows, strict=True) if 0 <= c < SIZE and 0 <= r < SIZE}
     assert {(column, row) for column, row in plotted(points, transform)} == expected

@@ -21,6 +21,7 @@ def test_defaults_are_published() -> None:
         "points": 10_000,
         "variance_threshold": 0.05,
         "weight_range": 0.6,
+        "weights": "random",
         "viewpoint": "random",
         "jitter_deg": 3.141592653589793,
     }
@@ -55,6 +56,7 @@ def test_largest_weight_table_omits_1() -> None:
         ("variance_threshold", float("nan"), "`variance_threshold` (=nan) must be a finite number"),
         ("weight_range", 0.7, "`weight_range` (=0.7) must be one of 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6"),
         ("weight_range", False, "`weight_range` (=False) must be one of 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6"),
+        ("weights", "all", "`weights` (='all') must be 'random' or 'each'"),
         ("viewpoint", "front", "`viewpoint` (='front') must be 'random' or 'ring'"),
         ("jitter_deg", 15.1, "`jitter_deg` (=15.1) must be at most 15"),
         ("jitter_deg", -1, "`jitter_deg` (=-1) must be at least 0"),
@@ -63,7 +65,7 @@ def test_largest_weight_table_omits_1() -> None:
             "vertices",
             (3, 9),
             "`vertices` (=(3, 9)) is not a key of params;"
-            " known keys: maps, points, variance_threshold, weight_range, viewpoint, jitter_deg",
+            " known keys: maps, points, variance_threshold, weight_range, weights, viewpoint, jitter_deg",
         ),
     ],
 )
@@ -82,6 +84,7 @@ def test_value_out_of_range_is_refused(field: str, value: object, message: str) 
             "points": st.integers(100, 10_000_000),
             "variance_threshold": st.floats(0, 1),
             "weight_range": st.sampled_from(FACTORS),
+            "weights": st.sampled_from(["random", "each"]),
             "viewpoint": st.sampled_from(["random", "ring"]),
             "jitter_deg": st.floats(0, 15),
         },

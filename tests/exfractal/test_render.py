@@ -86,7 +86,7 @@ def assert_is_seen(image: Image, points: npt.NDArray[np.float64], quaternion: Se
     normalised = 2.0 * (points - points.min()) / (points.max() - points.min()) - 1.0
     x, y, z = rotate(normalised - normalised.mean(axis=0), quaternion).T
     half_height = (4.0 - z) * math.tan(math.radians(45.0) / 2.0)
-    column, row = (1.0 + x / half_height) / 2.0 * size, (1.0 - y / half_height) / 2.0 * size
+    column, row = (1.0 + x / half_height) / 2.0 * size, (1.0 + y / half_height) / 2.0 * size
     doubtful = (np.abs(column - np.rint(column)) < 1e-9) | (np.abs(row - np.rint(row)) < 1e-9)
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
     assert doubtful.sum() < 5
@@ -219,8 +219,48 @@ def test_ring_has_a_view_every_30_degrees() -> None:
     params = Params(viewpoint="ring", jitter_deg=0, points=100)
     for instance in range(30):
         variant = render(params, 32, systems()[0], stream_of(instance))[1]
-        yaw = math.radians(30 * (instance % 12 + 1))
+        yaw = math.radians(30 * (2 - instance % 12))
         assert variant[3:] == pytest.approx((math.cos(yaw / 2), 0.0, math.sin(yaw / 2), 0.0), abs=1e-15)
+
+
+def test_ring_turns_as_the_published_one() -> None:
+    """Their view f is the view (1 - f) mod 12 of a ring that starts at 30 degrees and turns by 30 more each."""
+    params = Params(viewpoint="ring", jitter_deg=0, points=100)
+    turned = [math.radians(30 * ((1 - view) % 12 + 1)) for view in range(12)]
+    for view, yaw in enumerate(turned):
+        variant = render(params, 16, CONTRACTION, stream_of(view))[1]
+        rotated = rotate(np.eye(3), variant[3:])
+        expected = rotate(np.eye(3), (math.cos(yaw / 2), 0.0, math.sin(yaw / 2), 0.0))
+        assert np.abs(rotated - expected).max() < 1e-14
+
+
+def test_up_in_the_world_is_down_in_the_picture() -> None:
+    """The published pictures have +y at the bottom: three points of a hundred are far above the others."""
+    points = np.zeros((3, 100))
+    points[0], points[1, :3] = np.linspace(-1, 1, 100), 1.0
+    low, high, mean = points.min(), points.max(), tuple(points.mean(axis=1))
+    image = project(Cloud(points, low, high, mean), (1.0, 0.0, 0.0, 0.0), 64)
+    rows = np.argwhere(image)[:, 0]
+    assert rows.max() > 45
+    assert np.median(rows) in (30, 31)
+
+
+@pytest.mark.parametrize(("viewpoint", "n_views"), [("random", 1), ("ring", 12)])
+def test_each_weight_comes_once(viewpoint: str, n_views: int) -> None:
+    params = Params(weights="each", viewpoint=viewpoint, points=100, weight_range=0.2)
+    rows = [(-1, 1.0), *((coefficient, factor) for coefficient in range(12) for factor in params.factors)]
+    variants = [render(params, 16, CONTRACTION, stream_of(k))[1] for k in range(49 * n_views)]
+    assert [(variant.coefficient, variant.factor) for variant in variants[::n_views]] == rows
+    again = render(params, 16, CONTRACTION, stream_of(49 * n_views))[1]
+    assert (again.coefficient, again.factor) == rows[0]
+
+
+def test_each_weight_that_diverges_is_replaced() -> None:
+    params = Params(weights="each")
+    variants = [render(params, 16, ON_THE_EDGE, stream_of(k))[1] for k in range(145)]
+    redrawn = [variant for variant in variants if variant.redraws]
+    assert redrawn
+    assert all(variant.coefficient not in (0, 4, 8) or variant.factor < 1.0 for variant in variants)
 
 
 @pytest.mark.parametrize("jitter_deg", [RING.jitter_deg, 15.0])
@@ -231,7 +271,7 @@ def test_jitter_of_a_ring_is_uniform(jitter_deg: float) -> None:
         variant = render(params, 16, CONTRACTION, stream_of(instance))[1]
         assert (variant.qx, variant.qz) == (0.0, 0.0)
         yaw_deg = 2 * math.degrees(math.atan2(variant.qy, variant.qw))
-        jitters.append(math.remainder(yaw_deg - 30 * (instance % 12 + 1), 360) / jitter_deg)
+        jitters.append(math.remainder(yaw_deg - 30 * (2 - instance % 12), 360) / jitter_deg)
     assert -1.0 <= min(jitters) < -0.98
     assert 0.98 < max(jitters) <= 1.0
     assert abs(misfit(np.histogram(jitters, bins=20, range=(-1, 1))[0], [1.0] * 20)) < 4

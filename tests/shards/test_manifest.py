@@ -86,7 +86,7 @@ def edited_baked(**changes: Any) -> Edit:
         (edited_baked(hash=None), "was edited: its hash is None"),
         (edited_baked(categories_sha256="0" * 64), "was edited: its hash is"),
         (edited_baked(categories_sha256=7), "lacks the key `baked`"),
-        (edited_baked(format=2), "has format 2 of fdsl"),
+        (edited_baked(format=3), "has format 3 of fdsl"),
         (lambda content: b"- a list", "lacks the key `baked`"),
         (lambda content: b"", "lacks the key `baked`"),
         (lambda content: content + b"seed: 7\n", "duplicate key `seed`"),

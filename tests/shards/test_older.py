@@ -1,4 +1,4 @@
-"""Directories that version 0.1.0 baked: they verify, resume and are repaired.
+"""Directories of format 1, which version 0.1.0 baked: they verify, and nothing renders into them.
 
 `tests/data/baked-older.tar.xz` holds one small directory of each family of that version. Their receipts have an MD5, and
 their _info.json a wids index.
@@ -16,18 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from fdsl import bake, open_directory, repair
-from fdsl.version import made_with
+from fdsl import InputError, bake, open_directory
 from shards.directory import Directory
-from shards.index import info, read_receipts
-from shards.manifest import read_manifest
+from shards.index import read_receipts
 from shards.problems import Kind
+from tests.commands import refused
 from tests.shards.conftest import SERIAL, shards_of, snapshot
 from tests.shards.harm import problems, the_problem
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "baked-older.tar.xz"
 NAMES = ("train-000000", "train-000001", "validation-000000")
-INDEX_FILES = ("shards.parquet", "README.md", "_info.json")
 
 
 @pytest.fixture(params=["exfractal", "rcdb"])
@@ -36,33 +34,6 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     return open_directory(tmp_path / request.param)
-
-
-@pytest.fixture
-def same_encoders(older: Directory) -> None:
-    """Skip the test where the encoders of PNG and Parquet are other versions, which may write other bytes."""
-    baked_with = read_manifest(older.path).made_with
-    for name in ("isal", "pyarrow", "platform"):
-        if baked_with[name] != made_with()[name]:
-            pytest.skip(f"baked with {name} {baked_with[name]}, here is {made_with()[name]}")
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def content_hashes(directory: Directory) -> dict[str, str]:
-    """Return the hash of every tar and table of image parameters, by name."""
-    return {
-        name: digest for name, digest in snapshot(directory.path).items() if name.endswith(".tar") or "samples/" in name
-    }
-
-
-def assert_current_index(directory: Directory) -> None:
-    """Check that the index is the one this version writes."""
-    content = json.loads((directory.path / "_info.json").read_text())
-    assert content == info(directory, read_receipts(directory))
-    assert "shardlist" not in content
 
 
 def test_fixture_is_of_an_older_version(older: Directory) -> None:
@@ -81,69 +52,42 @@ def test_hash_is_unchanged(older: Directory) -> None:
 
 def test_older_directory_verifies(older: Directory) -> None:
     before = snapshot(older.path)
-    assert problems(older, rerender=18) == ()
+    assert problems(older) == ()
     assert snapshot(older.path) == before
 
 
-@pytest.mark.usefixtures("same_encoders")
-def test_new_bake_has_the_same_bytes(older: Directory, tmp_path: Path) -> None:
-    new = bake(older.spec, tmp_path / "new", executor=SERIAL).directory
-    assert new.dataset.hash == older.dataset.hash
-    assert content_hashes(new) == content_hashes(older)
-    assert {receipt.shard: receipt.sha256 for receipt in read_receipts(older)} == {
-        f"{name}.tar": sha256(new.path / f"{name}.tar") for name in NAMES
-    }
-    for one, other in zip(read_receipts(new), read_receipts(older), strict=True):
-        assert one == other.model_copy(update={"md5": None})
+def test_nothing_is_rendered_from_an_older_directory(older: Directory, tmp_path: Path) -> None:
+    before, spec = snapshot(older.path), older.path / "spec.yaml"
+    for command in (
+        ["verify", older.path, "--rerender", 3],
+        ["repair", older.path],
+        ["repair", older.path, "--dry-run"],
+        ["bake", spec, "-o", older.path],
+        ["bake", spec, "-o", tmp_path / "new"],
+        ["preview", spec, "-o", tmp_path / "sheet.png"],
+        ["plan", spec],
+    ):
+        line = refused(*command)
+        assert line.startswith(f"fdsl: `{older.path}` has format 1, whose images this fdsl does not render")
+        assert line.endswith("bake the same SPEC into a new directory")
+    with pytest.raises(InputError, match="has format 1"):
+        bake(older.spec, older.path, executor=SERIAL)
+    with pytest.raises(InputError, match="older format"):
+        older.dataset.image(0, 0)
+    assert snapshot(older.path) == before
+    assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.usefixtures("same_encoders")
-@pytest.mark.parametrize("name", NAMES)
-def test_deleted_shard_is_repaired(name: str, older: Directory) -> None:
-    before, shard = content_hashes(older), shards_of(older)[name]
-    older.tar(shard).unlink()
-    result = repair(older.path, executor=SERIAL)
-    assert [shard.name for shard in result.baked] == [name]
-    assert content_hashes(older) == before
-    assert [receipt.md5 is None for receipt in read_receipts(older)] == [other == name for other in NAMES]
-    assert_current_index(older)
-    assert problems(older, rerender=18) == ()
+def test_new_bake_is_another_dataset(older: Directory, tmp_path: Path) -> None:
+    new = bake(older.spec, tmp_path / "new", categories=older.dataset.table, executor=SERIAL).directory
+    assert new.dataset.hash != older.dataset.hash
+    assert new.dataset.categories_sha256 == older.dataset.categories_sha256
 
 
-@pytest.mark.usefixtures("same_encoders")
-def test_unfinished_bake_resumes(older: Directory) -> None:
-    before = content_hashes(older)
-    for name in INDEX_FILES:
-        (older.path / name).unlink()
-    for name in NAMES[:2]:
-        shard = shards_of(older)[name]
-        older.tar(shard).unlink()
-        older.receipt(shard).unlink()
-    assert {problem.kind for problem in problems(older)} == {Kind.UNBAKED}
-    result = bake(older.spec, older.path, executor=SERIAL)
-    assert (result.n_found, result.n_shards, result.n_missing) == (1, 2, 0)
-    assert content_hashes(older) == before
-    assert_current_index(older)
-    assert problems(older, rerender=18) == ()
-
-
-def test_bake_of_a_complete_directory_updates_the_index(older: Directory) -> None:
-    before = snapshot(older.path)
-    result = bake(older.spec, older.path, executor=SERIAL)
-    assert (result.n_found, result.n_shards) == (3, 0)
-    after = snapshot(older.path)
-    assert {name for name in before if after[name] != before[name]} <= set(INDEX_FILES)
-    assert_current_index(older)
-    assert problems(older) == ()
-
-
-def test_older_index_with_new_receipts_is_found(older: Directory) -> None:
-    shard = shards_of(older)[NAMES[0]]
-    older_info = (older.path / "_info.json").read_bytes()
-    older.tar(shard).unlink()
-    repair(older.path, executor=SERIAL)
-    (older.path / "_info.json").write_bytes(older_info)
-    assert the_problem(older)[:2] == (Kind.INDEX, "_info.json")
+def test_unknown_format_is_refused(older: Directory) -> None:
+    path = older.path / "spec.yaml"
+    path.write_text(path.read_text().replace("format: 1", "format: 3"))
+    assert "has format 3 of fdsl 0.1.0; this fdsl reads formats up to 2" in refused("verify", older.path)
 
 
 EDITS: dict[str, Callable[[Any], Any]] = {
@@ -160,16 +104,12 @@ EDITS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_edited_older_info_is_found_and_repaired(edit: str, older: Directory) -> None:
+def test_edited_older_info_is_found(edit: str, older: Directory) -> None:
     path = older.path / "_info.json"
     content = json.loads(path.read_text())
     EDITS[edit](content)
     path.write_text(json.dumps(content, indent=1) + "\n")
     assert the_problem(older) == (Kind.INDEX, "_info.json", "contradicts the receipts: it was edited")
-    result = repair(older.path, executor=SERIAL)
-    assert (result.baked, result.wrote_index) == ((), True)
-    assert_current_index(older)
-    assert problems(older) == ()
 
 
 def test_edited_md5_of_an_older_receipt_is_found(older: Directory) -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from fdsl import ImageFormat, InputError, Instances, ShardFormat, Spec, parse_spec
 from fdsl.dataset.families import FAMILIES
-from fdsl.dataset.spec import dataset_hash, difference
+from fdsl.dataset.spec import dataset_hash, difference, hash_of_format
 from fdsl.primitives.validation import describe
 from tests.fdsl.dataset.changes import changed, leaves, other_specs
 from tests.shards.conftest import small_mapping, small_spec
@@ -291,14 +291,17 @@ OLD_HASHES: list[tuple[str, dict[str, Any], str]] = [
     ("rcdb", {"params": {"label": ["gap", "vertices"]}}, "ef7e48340faab047"),
     ("rcdb", {"params": {"aspect": [0.1, 10]}}, "f27e3daf1ab7870e"),
 ]
-"""Beginnings of hashes that version 0.1 computed."""
+"""Beginnings of hashes that version 0.1 computed, of format 1."""
 
 
 @pytest.mark.parametrize(("family_name", "changes", "beginning"), OLD_HASHES)
 def test_hash_is_that_of_older_versions(family_name: str, changes: dict[str, Any], beginning: str) -> None:
-    """A directory that was baked before stays valid."""
+    """A directory that was baked before stays valid. Its format has no `weights`."""
     mapping = {"name": "a", "family": family_name, "categories": 5, "instances": {"train": 12, "validation": 3}}
-    assert dataset_hash(parse_spec({**mapping, **changes}), "t").startswith(beginning)
+    resolved = parse_spec({**mapping, **changes}).to_mapping()
+    resolved["params"].pop("weights", None)
+    assert hash_of_format(1, resolved, "t").startswith(beginning)
+    assert not dataset_hash(parse_spec({**mapping, **changes}), "t").startswith(beginning)
 
 
 def test_hash_does_not_depend_on_the_notation() -> None:
