@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fdsl.console import exits
+from fdsl.console.exits import say
 from fdsl.console.options import (
     CATEGORIES_FROM,
     LOG_JSON,
@@ -31,6 +31,7 @@ from fdsl.console.options import (
     opened_log,
     options,
 )
+from fdsl.console.process import prepare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +84,7 @@ def presets(name: str | None) -> None:
         return
     for preset in presets():
         spec = load_spec(preset)
-        click.echo(
+        say(
             f"{preset:22}{spec.family:11}{spec.size_px} px  {spec.categories:6,} categories x {spec.instances.train:5,} train"
             f" + {spec.instances.validation:2} validation images"
         )
@@ -132,9 +133,7 @@ def sample(
         write_table(out, table)
     if to_csv is not None:
         write_csv(table, to_csv)
-    click.echo(
-        f"{count(table.num_rows, 'category')} {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}"
-    )
+    say(f"{count(table.num_rows, 'category')} {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
 
 
 def _search(spec: Spec, job: _Job) -> tuple[pa.Table, str]:
@@ -159,9 +158,9 @@ def plan(spec: str, workers: int | None) -> None:
     loaded = load_spec(spec)
     cost = estimate(loaded, categories_beside(spec))
     for line in plan_lines(loaded, cost, workers or LocalExecutor().n_workers):
-        click.echo(line)
+        say(line)
     if warning := few_shards_warning(loaded.categories, cost.n_shards["train"]):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @fdsl.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
@@ -191,7 +190,7 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
     dataset = Dataset(sheet_spec, table, str(categories_from or spec))
     sheet = contact_sheet(dataset, min(instances, sheet_spec.instances.train + sheet_spec.instances.validation))
     write_file(out, encode_sheet(sheet))
-    click.echo(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+    say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
 
 
 @fdsl.command(epilog=example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
@@ -218,7 +217,7 @@ def bake(
         )
         rate = job.progress.rate
     for line in baked_lines(out, result, rate):
-        click.echo(line)
+        say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
 
@@ -245,8 +244,8 @@ def verify(
         result = verify(
             out, executor=job.executor, split=split, shards=shards, rerender=rerender, seed=seed, listener=job.progress
         )
-    for line in [verified_json(result, seed)] if as_json else verified_lines(out, result, seed):
-        click.echo(line)
+    for line in verified_json(result, seed) if as_json else verified_lines(out, result, seed):
+        say(line)
     if result.problems:
         raise click.ClickException(next_step(out, result, rerender, seed, shards, split))
 
@@ -272,7 +271,7 @@ def repair(
             rerender=rerender, seed=_choose_seed(seed, rerender), dry_run=dry_run, listener=job.progress,
         )  # fmt: skip
     for line in repaired_lines(out, result, dry_run):
-        click.echo(line)
+        say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
     if result.foreign:
@@ -283,7 +282,7 @@ def repair(
 
 def main() -> None:
     """Run `fdsl`."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # workers do not import from the working directory, which may be a dataset
+    prepare()
     exits.run(fdsl)
 
 

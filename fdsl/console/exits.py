@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from fdsl.primitives.errors import InputError, one_line
+from fdsl.primitives.errors import InputError, one_line, printable
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
@@ -88,6 +88,15 @@ def _after_stop(cause: str) -> str:
     return f"{cause}; {_RESUME if _is_resumable() else 'nothing was written'}"
 
 
+def say(line: str, err: bool = False) -> None:
+    """Print a line, with control characters escaped."""
+    try:
+        click.echo(printable(line), err=err)
+    except OSError as error:
+        error.filename = "standard error" if err else "standard output"
+        raise
+
+
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"fdsl: {one_line(message)}", err=True)
+    say(f"fdsl: {one_line(message)}", err=True)
     sys.exit(status)

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from fdsl.primitives.errors import encodable, one_line
 from shards.events import Advanced, Event, Finished, ItemFailed, Started
 
 _LINES_EVERY_S = 5.0
@@ -50,8 +51,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if self._log is not None:
-            record = {"time": round(time.time(), 3), "event": _LOG_NAMES[type(event)], **event._asdict()}
-            print(json.dumps(record), file=self._log, flush=True)
+            self._write(self._log, event)
         match event:
             case Started():
                 self._close()
@@ -62,7 +62,7 @@ class Progress:
                 if self._bar is not None:
                     self._bar.advance(n)
             case ItemFailed(item=item, reason=reason):
-                tqdm.write(f"{item}: {reason}", file=sys.stderr)
+                tqdm.write(one_line(f"{item}: {reason}"), file=sys.stderr)
             case Finished():
                 self._close()
 
@@ -70,6 +70,15 @@ class Progress:
     def rate(self) -> float:
         """Units per second of the last activity."""
         return self._n_done / max(time.monotonic() - self._began, 1e-9)
+
+    def _write(self, log: TextIO, event: Event) -> None:
+        """Append an event to the log; an error names its file."""
+        fields = {key: encodable(value) if isinstance(value, str) else value for key, value in event._asdict().items()}
+        record = {"time": round(time.time(), 3), "event": _LOG_NAMES[type(event)], **fields}
+        try:
+            print(json.dumps(record), file=log, flush=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, log.name) from None
 
     def _open(self, event: Started) -> _Bar | _Lines | None:
         if self._quiet or event.n_total <= event.n_done:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fdsl.console.progress import count, duration, format_rate
 from fdsl.dataset.spec import Spec
+from fdsl.primitives.errors import encodable
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
 from shards.layout import SPEC
@@ -76,17 +77,17 @@ def verified_lines(out: Path, result: Verified, seed: int) -> Iterator[str]:
         yield f"{out}: {count(result.n_images, 'image')} in {count(result.n_shards, 'shard')} are correct"
 
 
-def verified_json(result: Verified, seed: int) -> str:
-    """Return the result of a verification as JSON."""
+def verified_json(result: Verified, seed: int) -> list[str]:
+    """Return the lines of a verification's result as JSON."""
     record = {
-        "problems": [problem._asdict() for problem in result.problems],
+        "problems": [{key: encodable(text) for key, text in problem._asdict().items()} for problem in result.problems],
         "notes": result.notes,
         "shards": result.n_shards,
         "images": result.n_images,
         "rerendered": result.n_rerendered,
         "seed": seed if result.n_rerendered else None,
     }
-    return json.dumps(record, indent=1)
+    return json.dumps(record, indent=1).splitlines()
 
 
 def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:

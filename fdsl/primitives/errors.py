@@ -17,5 +17,18 @@ class InputError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """Return a text with its line breaks as spaces."""
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    """Return a text with its line breaks as spaces, printable."""
+    return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def printable(text: str) -> str:
+    """Escape what would control a terminal, such as `\\x1b`.
+
+    File names of others may hold any byte but `/`.
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def encodable(text: str) -> str:
+    """Escape bytes of a file name that are not UTF-8, for JSON."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,35 @@
+"""Makes this process independent of how it was started."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+_FOREIGN = ("LOKY_", "JOBLIB_")
+"""Environment variables of libraries; a bad value would end them, a good one would contradict `--workers`."""
+
+
+def prepare() -> None:
+    """Prepare streams and environment of a command and its workers."""
+    _open_streams()
+    os.environ["PYTHONSAFEPATH"] = "1"  # workers do not import from the working directory, which may be a dataset
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        del os.environ[name]
+
+
+def _open_streams() -> None:
+    """Open closed streams, and let them show any text.
+
+    The next file that is opened takes the number of a closed stream. A message would then be written into a shard.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
