@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import joblib
 import machine
 from outputs import RESULTS, ROOT, tar_folder
 from plots import POINTS, SIZES_PX, plot_images, plot_workers
@@ -23,6 +22,7 @@ from plots import POINTS, SIZES_PX, plot_images, plot_workers
 from fdsl import Dataset, LocalExecutor, Spec, bake, parse_spec, search_categories
 from fdsl.dataset.families import FAMILIES
 from shards import png
+from shards.executors.processors import n_processors
 
 DOCS = ROOT / "docs"
 _ROUNDS = 5
@@ -78,7 +78,7 @@ def images_per_s(family: str, default_us: float, workers: list[int]) -> dict[int
 
 def main() -> None:
     """Measure, print, and write numbers and plots."""
-    workers = sorted({n for k in range(11) if (n := 2**k) <= joblib.cpu_count()} | {joblib.cpu_count()})
+    workers = sorted({n for k in range(11) if (n := 2**k) <= n_processors()} | {n_processors()})
     sizes = {
         family: {size: image_us(_spec(family, _N_CATEGORIES, _ROUNDS, {"image": {"size": size}})) for size in SIZES_PX}
         for family in FAMILIES

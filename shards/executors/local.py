@@ -22,12 +22,12 @@ from operator import length_hint
 from queue import SimpleQueue
 from typing import Generic
 
-import joblib
 from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from fdsl.primitives.errors import InputError
 from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied
+from shards.executors.processors import n_processors
 from shards.executors.signals import STOPS, uninterrupted
 
 MAX_WORKERS = 1024
@@ -62,7 +62,7 @@ class LocalExecutor:
     def __init__(self, n_workers: int | None = None) -> None:
         if n_workers is not None and (type(n_workers) is not int or not 1 <= n_workers <= MAX_WORKERS):
             raise InputError(f"`n_workers` (={n_workers!r}) must be a whole number in 1..{MAX_WORKERS:,}")
-        self.n_workers: int = joblib.cpu_count() if n_workers is None else n_workers
+        self.n_workers: int = n_processors() if n_workers is None else n_workers
 
     def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         """Yield the outcome of each item, as they finish; see `Executor.run`."""

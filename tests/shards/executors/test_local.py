@@ -15,6 +15,7 @@ import pytest
 
 from fdsl import InputError, LocalExecutor, WorkerDied
 from shards.executors.contract import Done, Failed
+from shards.executors.processors import n_processors
 from shards.executors.signals import uninterrupted
 from tests.processes import PATIENCE_S, descendants, hear_ctrl_c, kill_all, running, wait_for, workers_of
 from tests.shards.executors.tasks import die_for_13, die_once
@@ -27,7 +28,7 @@ def test_number_of_workers_has_limits(n_workers: int) -> None:
 
 
 def test_default_is_one_worker_per_processor() -> None:
-    assert LocalExecutor().n_workers == len(os.sched_getaffinity(0))
+    assert LocalExecutor().n_workers == n_processors()
 
 
 @pytest.mark.slow
