@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import yaml
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.spec import Spec, parse_spec
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import near, shown
+
+_MAX_BYTES = 2**16
+"""Size of a YAML file."""
 
 
 def presets() -> dict[str, str]:
@@ -38,26 +43,55 @@ def preset_text(name: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that rejects duplicate keys, of which PyYAML keeps the last."""
+    """SafeLoader that reads what JSON can hold: mappings, lists, text, numbers, true, false and null.
+
+    Only plain decimals are numbers. Anchors, aliases and tags are refused, because a few of them can expand to billions of
+    values, and so are duplicate keys, of which PyYAML keeps the last.
+    """
+
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - its stub makes it an instance's
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return a node. Raises InputError on an anchor, an alias or a tag."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if event.anchor or getattr(event, "tag", None):
+            raise InputError(f"line {event.start_mark.line + 1}: anchors, aliases and tags (&, *, !) are not read")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping. Raises InputError on a duplicate key."""
         keys: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(f"line {line}: a key must be a word")
+            key = self.construct_object(key_node)
             if key in keys:
-                raise InputError(f"line {key_node.start_mark.line + 1}: duplicate key `{key}`")
+                raise InputError(f"line {line}: duplicate key `{str(key)[:80]}`")
             keys.add(key)
         return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.inf|\.nan", list("-+0123456789.")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file.
 
-    Raises InputError, naming the line, if it is not YAML.
+    Raises
+    ------
+    InputError
+        Not YAML, larger than 64 KiB, or with anchors, aliases, tags or duplicate keys.
     """
+    content = read_bounded(path, _MAX_BYTES)
     try:
-        return _Loader(path.read_bytes()).get_single_data()
+        return _Loader(content).get_single_data()
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"`{path}` is not YAML: {error}") from None
 

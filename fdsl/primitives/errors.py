@@ -5,6 +5,9 @@ Imports nothing, so that the command starts fast.
 
 from __future__ import annotations
 
+_MAX_CHARACTERS = 2000
+"""A message may quote what a file holds."""
+
 
 class InputError(ValueError):
     """Bad input, in one line.
@@ -13,7 +16,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(one_line(message)[:_MAX_CHARACTERS])
 
 
 def one_line(text: str) -> str:

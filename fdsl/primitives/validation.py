@@ -6,6 +6,7 @@ pydantic checks types, ranges and keys. `describe` turns its error into one line
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +130,19 @@ def _line(item: ErrorDetails, where: str) -> str:
         return f"`{name or where}` (={shown(value)}) must be a mapping of keys to values"
     if kind == "invalid_key":
         return f"`{name}` is not a key of {where}: keys are words"
-    return f"`{name or where}` (={shown(value)}) {_rule(item)}"
+    hint = _as_number(value, kind == "int_type") if kind in ("int_type", "float_type") else ""
+    return f"`{name or where}` (={shown(value)}) {_rule(item)}{hint}"
+
+
+def _as_number(text: object, is_whole: bool) -> str:
+    """Return a hint on a text that means a number, such as 1e3 or 010 in YAML."""
+    try:
+        number = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        return ""
+    if number.is_integer():
+        return f"; write {number:.0f}"
+    return "" if is_whole or not math.isfinite(number) else f"; write {number:.15f}".rstrip("0")
 
 
 def _plain(limit: float) -> str:

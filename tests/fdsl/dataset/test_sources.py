@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fdsl import Dataset, InputError, Spec, load_spec, presets
 from fdsl.dataset.plan import plan_shards
-from fdsl.dataset.sources import preset_text
+from fdsl.dataset.sources import preset_text, read_yaml
 from shards.manifest import manifest_yaml
 from tests.fdsl.dataset.test_spec import BAD_VALUES
 from tests.shards.conftest import small_mapping, small_spec
@@ -63,12 +67,17 @@ def test_bad_value_is_refused_with_its_file(tmp_path: Path, family: str) -> None
         assert str(refused.value) == f"{file}: {message}"
 
 
+_NOT_READ = "anchors, aliases and tags (&, *, !) are not read"
 BAD_FILES: dict[str, tuple[bytes, str]] = {
     "broken": (b"name: [a\n", "is not YAML"),
     "tabs": (b"instances:\n\ttrain: 5\n", "is not YAML"),
     "binary": (bytes(range(256)), "is not YAML"),
-    "object": (b"name: !!python/object/apply:os.getcwd []\n", "is not YAML"),
-    "no_such_day": (b"name: 2020-13-45\n", "is not YAML"),
+    "object": (b"name: !!python/object/apply:os.getcwd []\n", f"is not YAML: line 1: {_NOT_READ}"),
+    "tag": (b"name: a\nseed: !!int 5\n", f"is not YAML: line 2: {_NOT_READ}"),
+    "anchor": (b"name: &a a\n", f"is not YAML: line 1: {_NOT_READ}"),
+    "alias": (b"name: *a\n", f"is not YAML: line 1: {_NOT_READ}"),
+    "complex_key": (b"? [a, b]\n: 5\n", "is not YAML: line 1: a key must be a word"),
+    "many_keys": (b"".join(b"k%d: 1\n" % k for k in range(60_000)), "bytes; such a file has at most 65,536"),
     "too_long_a_number": (b"seed: " + b"9" * 5000, "is not YAML"),
     "duplicate_key": (b"seed: 1\nname: a\nseed: 2\n", "is not YAML: line 3: duplicate key `seed`"),
     "duplicate_inner_key": (b"image: {size: 64, size: 65}\n", "is not YAML: line 1: duplicate key `size`"),
@@ -100,6 +109,42 @@ def test_billion_laughs_are_refused_in_a_short_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         load_spec(file)
     assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["010", "0o10", "0x10", "0b1", "1_000", "1:30", "1e3", "1.0e3", "yes", "no", "on", "off", "2020-01-01", "<<", "="],
+)
+def test_only_plain_decimals_are_numbers(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{text}: {text}\n")
+    assert read_yaml(file) == {text: text}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("-0", 0), ("+12", 12), ("1.5", 1.5), ("-.5", -0.5), ("1.0e-7", 1e-7), ("2e+3", "2e+3"), (".inf", math.inf),
+        ("true", True), ("False", False), ("null", None), ("~", None), ("", None), ("'5'", "5"),
+    ],
+)  # fmt: skip
+def test_values_are_those_of_json(text: str, value: object, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"a: {text}\n")
+    assert repr(read_yaml(file)) == repr({"a": value})
+
+
+TEXT = st.text(st.characters(codec="ascii"))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | st.floats() | TEXT, max_size=4))
+def test_dumped_yaml_is_read_unchanged(mapping: dict[str, object]) -> None:
+    """So that what a bake writes is what it reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.yaml")
+        file.write_text(yaml.safe_dump(mapping))
+        assert repr(read_yaml(file)) == repr(dict(sorted(mapping.items())))
 
 
 @pytest.mark.parametrize("source", ["no-such-preset", "no/such/file", "."])
