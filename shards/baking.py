@@ -28,6 +28,7 @@ from shards.files import atomic_file, make_folder, write_file
 from shards.index import write_index
 from shards.lock import locked
 from shards.receipts import Receipt
+from shards.samples import samples_table
 from shards.searching import search_table
 from shards.tar import TarWriter
 
@@ -162,7 +163,7 @@ def bake_shard(directory: Directory, shard: Shard) -> Receipt:
         variants = _pack_images(directory.dataset, names, tar)
         tar.close()
     table = io.BytesIO()
-    pq.write_table(_samples_table(directory.spec, names, variants), table, compression="zstd")
+    pq.write_table(samples_table(directory.spec, names, variants), table, compression="zstd")
     write_file(directory.samples(shard), table.getvalue())
     receipt = Receipt(
         shard=directory.tar(shard).name,
@@ -187,18 +188,3 @@ def _pack_images(dataset: Dataset, names: list[tuple[int, int]], tar: TarWriter)
         tar.add(f"{key}.cls", b"%d" % category)
         variants.append(variant)
     return variants
-
-
-def _samples_table(spec: Spec, names: list[tuple[int, int]], variants: list[tuple[Any, ...]]) -> pa.Table:
-    """Return the samples table: one row per image, in order."""
-    schema = spec.family_module.VARIANT_SCHEMA
-    columns = zip(schema, zip(*variants, strict=True), strict=True)
-    category, instance = zip(*names, strict=True)
-    return pa.table(
-        {
-            "key": pa.array([image_key(*name) for name in names]),
-            "category": pa.array(category, pa.int32()),
-            "instance": pa.array(instance, pa.int32()),
-            **{field.name: pa.array(values, field.type) for field, values in columns},
-        }
-    )

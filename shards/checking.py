@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from fdsl.dataset.categories import parse_parquet
-from fdsl.dataset.plan import Shard, image_key, image_names
+from fdsl.dataset.parquet import Unreadable
+from fdsl.dataset.plan import Shard, image_names
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 from shards.directory import Directory
 from shards.layout import RECEIPTS, SAMPLES
-from shards.members import Blank, TarCheck
+from shards.members import Blank, TarCheck, max_tar_bytes
 from shards.problems import Kind, Problem
-from shards.receipts import Receipt
+from shards.receipts import MAX_BYTES, Receipt
+from shards.samples import max_bytes, table_problem
 
-_TABLE_BYTES, _ROW_BYTES = 2**20, 2**10
-"""Upper bound on the size of a table of image parameters, with a large margin."""
+_BUFFER = 2**17
+
+T = TypeVar("T")
 
 
 class Findings(NamedTuple):
@@ -71,6 +73,19 @@ def unchecked(shard: Shard, error: Exception) -> Findings:
     return Findings(0, [problem], Blank([], []), np.empty(0, dtype=np.uint64))
 
 
+class _Hashed:
+    """A file whose content is hashed as it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Return the next bytes; fewer at the end only."""
+        content = self._file.read(n_bytes)
+        self.sha256.update(content)
+        return content
+
+
 class _ShardCheck:
     """The check of one shard, and the problems it has found."""
 
@@ -86,74 +101,61 @@ class _ShardCheck:
     def check_files(self, receipt: Receipt) -> None:
         """Check the receipt's bytes, the tar and the table."""
         path = self.directory.receipt(self.shard)
-        if path.read_bytes() != receipt.to_json().encode():
+        if read_bounded(path, MAX_BYTES) != receipt.to_json().encode():
             self.add(f"{RECEIPTS}/{path.name}", "was reformatted: a bake writes the same values in another way")
         self._check_tar(receipt)
         self._check_table(receipt)
 
     def _check_tar(self, receipt: Receipt) -> None:
-        path = self.directory.tar(self.shard)
-        content = self._read(path, path.name, receipt.sha256, receipt.bytes, is_exact=True)
-        if content is not None:
-            self.problems += self.tar.problems(content, path.name)
+        path, n_most = self.directory.tar(self.shard), max_tar_bytes(self.directory.spec, self.shard)
+        if receipt.bytes > n_most:
+            self.add(path.name, f"its receipt says {receipt.bytes:,} bytes; a bake writes at most {n_most:,}")
+            return
+        self.problems += self._read(
+            path, path.name, receipt.sha256, range(receipt.bytes, receipt.bytes + 1),
+            lambda file: self.tar.problems(file, path.name),
+        ) or []  # fmt: skip
 
     def _check_table(self, receipt: Receipt) -> None:
-        path = self.directory.samples(self.shard)
-        name = f"{SAMPLES}/{path.name}"
-        n_bytes = _TABLE_BYTES + _ROW_BYTES * self.shard.n_samples
-        content = self._read(path, name, receipt.samples_sha256, n_bytes, is_exact=False)
+        path, n_most = self.directory.samples(self.shard), max_bytes(self.shard.n_samples)
+        name, spec = f"{SAMPLES}/{path.name}", self.directory.spec
+        content = self._read(path, name, receipt.samples_sha256, range(n_most + 1), lambda file: file.read(n_most))
         if content is None:
             return
         try:
-            problem = self._table_problem(content)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            problem = f"is not a readable Parquet file: {' '.join(str(error).split())}"
+            problem = table_problem(content, spec, image_names(spec, self.shard), self.tar.variants)
+        except Unreadable as error:
+            problem = str(error)
+        except UnicodeDecodeError as error:
+            problem = f"holds a text that is not UTF-8: {error}"
         if problem:
             self.add(name, problem)
 
-    def _table_problem(self, content: bytes) -> str | None:
-        """Return what is wrong with a samples table, or None."""
-        table = parse_parquet(content)
-        for name in ("key", "category", "instance", *self.directory.spec.family_module.VARIANT_SCHEMA.names):
-            if table.column_names.count(name) != 1:
-                return f"`{name}` is missing or a duplicate"
-        names = image_names(self.directory.spec, self.shard)
-        keys = [image_key(*name) for name in names]
-        columns: dict[str, list[Any]] = {
-            "key": keys,
-            "category": [category for category, _ in names],
-            "instance": [instance for _, instance in names],
-        }
-        for name, values in columns.items():
-            if table.column(name).to_pylist() != values:
-                return f"`{name}` differs from the plan"
-        for k, variant in self.tar.variants.items():
-            row = table.slice(k, 1).to_pylist()[0]
-            if tuple(row[name] for name in variant._fields) != tuple(variant):
-                return f"the row of {keys[k]} is not what the spec draws for this image"
-        return None
+    def _read(self, path: Path, name: str, sha256: str, sizes: range, use: Callable[[_Hashed], T]) -> T | None:
+        """Read a file with a function and record how the file differs from its receipt.
 
-    def _read(self, path: Path, name: str, sha256: str, n_bytes: int, is_exact: bool) -> bytes | None:
-        """Read a file and record how it differs from its receipt.
-
-        Return None if it is missing or too large.
+        Return None if it cannot be read or does not have one of these sizes.
         """
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 self.add(name, "is not a regular file")
                 return None
-            if status.st_size > n_bytes or (is_exact and status.st_size != n_bytes):
-                rule = f"its receipt says {n_bytes:,}" if is_exact else "far too many for its images"
+            if status.st_size not in sizes:
+                rule = f"its receipt says {sizes[0]:,}" if len(sizes) == 1 else "far too many for its images"
                 self.add(name, f"{status.st_size:,} bytes; {rule}")
                 return None
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                hashed = _Hashed(file)
+                result = use(hashed)
+                while hashed.read(_BUFFER):
+                    pass
         except FileNotFoundError:
             self.add(name, "missing")
             return None
         except OSError as error:
             self.add(name, f"cannot be read: {error.strerror}")
             return None
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if hashed.sha256.hexdigest() != sha256:
             self.add(name, "its SHA-256 is not its receipt's: the file or its receipt changed after the bake")
-        return content
+        return result

@@ -149,7 +149,7 @@ def stored_directory(path: Path, manifest: Manifest) -> Directory:
         raise InputError(f"`{source}` is missing; {advice}")
     try:
         older_hash = None if manifest.format == FORMAT else manifest.hash
-        dataset = Dataset(manifest.spec, read_table(source), str(source), older_hash)
+        dataset = Dataset(manifest.spec, read_table(source, manifest.spec.categories), str(source), older_hash)
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
     if dataset.categories_sha256 != manifest.categories_sha256:

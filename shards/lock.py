@@ -21,6 +21,9 @@ from shards.layout import LOCK
 _NOTE_BYTES = 128
 """Length of a note. The process that locks shard k writes its note at k times this."""
 
+_MAX_NOTES = 2_000_000
+"""More than a plan has shards."""
+
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -105,7 +108,7 @@ def _holder(file: int, first: int, n: int) -> str | None:
 
     None if no note names it.
     """
-    content = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+    content = os.pread(file, min(os.fstat(file).st_size, _MAX_NOTES * _NOTE_BYTES), 0).decode(errors="replace")
     for k in range(0, len(content), _NOTE_BYTES):
         words = content[k : k + _NOTE_BYTES].strip(" \0").split(" ")
         if len(words) == 4 and all(word.isdecimal() for word in words[:3]):

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
 from fdsl.dataset.plan import Shard, image_key, image_names
 from fdsl.dataset.spec import Spec
-from shards.png import head, is_whole
+from shards.png import head, is_whole, max_bytes
 from shards.problems import Kind, Problem
 from shards.tar import BLOCK, END, member
 
@@ -24,6 +24,13 @@ _MAX_PROBLEMS = 5
 
 
 _SIZE = re.compile(rb"([0-7]{11})\0")
+
+
+class Readable(Protocol):
+    """A file open for reading."""
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Return the next bytes; fewer at the end only."""
 
 
 class Blank(NamedTuple):
@@ -37,6 +44,16 @@ class Blank(NamedTuple):
 
     empty: list[str]
     full: list[str]
+
+
+def max_tar_bytes(spec: Spec, shard: Shard) -> int:
+    """Return a bound on the size of a shard's tar."""
+    n_label = 2 * BLOCK
+    return shard.n_samples * (_max_png_bytes(spec) + 2 * BLOCK + n_label) + len(END)
+
+
+def _max_png_bytes(spec: Spec) -> int:
+    return max_bytes(spec.size_px, spec.size_px, spec.family_module.BIT_DEPTH)
 
 
 class TarCheck:
@@ -55,31 +72,30 @@ class TarCheck:
         self.blank = Blank([], [])
         self.variants: dict[int, Any] = {}
 
-    def problems(self, content: bytes, path: str) -> list[Problem]:
-        """Return the first few problems of a tar's members."""
-        return [Problem(kind, path, detail) for kind, detail in islice(self._details(content), _MAX_PROBLEMS)]
+    def problems(self, tar: Readable, path: str) -> list[Problem]:
+        """Return the first few problems of a tar's members.
 
-    def _details(self, content: bytes) -> Iterator[tuple[Kind, str]]:
+        Holds one member at a time. Does not always read the tar to its end.
+        """
+        return [Problem(kind, path, detail) for kind, detail in islice(self._details(tar), _MAX_PROBLEMS)]
+
+    def _details(self, tar: Readable) -> Iterator[tuple[Kind, str]]:
         """Yield where a tar differs from what a bake writes."""
-        at = 0
+        n_most = _max_png_bytes(self._dataset.spec)
         for k, (category, instance) in enumerate(image_names(self._dataset.spec, self._shard)):
             key = image_key(category, instance)
             for name in (f"{key}.png", f"{key}.cls"):
-                payload = _payload(content, at, name)
+                payload = _payload(tar, name, n_most)
                 if isinstance(payload, str):
                     yield Kind.SHARD, payload
                     return
-                at += len(member(name.encode(), payload))
                 if name.endswith(".cls"):
                     if payload != b"%d" % category:
                         yield Kind.SHARD, f"{name} is {payload[:20]!r}; the label is {category}"
                 elif problem := self._image_problem(k, category, instance, payload):
                     yield problem[0], f"{name} {problem[1]}"
-        if content[at:] != END:
-            yield (
-                Kind.SHARD,
-                f"has {len(content) - at:,} bytes after its last sample; an archive ends with {len(END):,} zeros",
-            )
+        if tar.read(len(END) + 1) != END:
+            yield Kind.SHARD, f"does not end after its last sample; an archive ends with {len(END):,} zeros"
 
     def _image_problem(self, k: int, category: int, instance: int, payload: bytes) -> tuple[Kind, str] | None:
         """Record an image; return what is wrong with it."""
@@ -100,24 +116,29 @@ class TarCheck:
         return (Kind.PIXELS, detail) if n_different else None
 
 
-def _payload(content: bytes, at: int, name: str) -> bytes | str:
-    """Return the payload of the member at a position, or its problem.
+def _payload(tar: Readable, name: str, n_most: int) -> bytes | str:
+    """Return the payload of the next member, or its problem.
 
     The whole member is compared with the writer's own bytes, so nothing of it is interpreted but its size.
+
+    Parameters
+    ----------
+    n_most : size of the largest image that a bake writes
     """
-    header = content[at : at + BLOCK]
+    header = tar.read(BLOCK)
     if len(header) < BLOCK or header == bytes(BLOCK):
         return f"ends before {name}"
     own_name = header[:100].rstrip(b"\0").decode(errors="replace")
     digits = _SIZE.fullmatch(header[124:136])
     if own_name != name or digits is None:
         return f"has {own_name!r} in place of {name}" if own_name != name else f"{name} has a broken header"
-    start, n_bytes = at + BLOCK, int(digits[1], 8)
-    payload = content[start : start + n_bytes]
+    n_bytes = int(digits[1], 8)
+    if n_bytes > n_most:
+        return f"{name} has {n_bytes:,} bytes; a bake writes at most {n_most:,}"
+    payload = tar.read(n_bytes)
     if len(payload) < n_bytes:
         return f"ends within {name}"
-    expected = member(name.encode(), payload)
-    if content[at : at + len(expected)] != expected:
+    if header + payload + tar.read(-n_bytes % BLOCK) != member(name.encode(), payload):
         return f"{name} has a header or padding that a bake does not write"
     return payload
 

@@ -10,7 +10,11 @@ from pydantic import AfterValidator, Field
 
 from fdsl.dataset.spec import SPLITS
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import Model, one_of, parse
+
+MAX_BYTES = 2**12
+"""Size of a receipt's file."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -53,11 +57,13 @@ def read_receipt(path: Path) -> Receipt | None:
     InputError
         The file is not a receipt.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"`{path}` is not a regular file; remove it")
     try:
-        return parse(Receipt, json.loads(path.read_bytes()), "the receipt")
+        content = read_bounded(path, MAX_BYTES)
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError, OSError) as error:
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}") from None
+    try:
+        return parse(Receipt, json.loads(content), "the receipt")
+    except (ValueError, RecursionError) as error:
         raise InputError(f"`{path}` is not a readable receipt: {error}") from None

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from fdsl.dataset.categories import parse_parquet
+from fdsl.dataset.parquet import parse_parquet
 from fdsl.dataset.plan import SHARD_NAME, Shard, plan_shards, select_shards
 from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import check_whole_number
 from shards.checking import Findings, check_shard, unchecked
 from shards.directory import Directory, directory_path, stored_directory
@@ -30,6 +30,9 @@ from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
 from shards.receipts import Receipt
+
+_INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
+"""Bounds on the size of shards.parquet and of _info.json: for any number of shards, and for each shard."""
 
 
 @dataclass(frozen=True)
@@ -235,14 +238,14 @@ def _agrees(directory: Directory, name: str, receipts: list[Receipt]) -> bool:
     The card is for people and is not compared.
     """
     readers: dict[str, tuple[Callable[[bytes], Any], tuple[Any, ...]]] = {
-        INDEX: (parse_parquet, (index_table(receipts),)),
+        INDEX: (partial(parse_parquet, n_rows=len(receipts)), (index_table(receipts),)),
         INFO: (json.loads, (info(directory, receipts), info_before_0_2(directory, receipts))),
     }
     if name not in readers:
         return True
     read, accepted = readers[name]
     try:
-        content = read((directory.path / name).read_bytes())
-    except (pa.ArrowException, ValueError, RecursionError, OSError):
+        content = read(read_bounded(directory.path / name, _INDEX_BYTES + _INDEX_ROW_BYTES * len(receipts)))
+    except (ValueError, RecursionError, OSError):
         return False
     return any(content == expected for expected in accepted)

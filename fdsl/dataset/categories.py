@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fdsl.dataset.families import FAMILIES
-from fdsl.dataset.spec import Spec
+from fdsl.dataset.parquet import Unreadable, parse_parquet
+from fdsl.dataset.spec import MAX_CATEGORIES, Spec
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 
 _BATCH_ROWS = 1024
 """Rows held as Python objects at a time."""
+
+_MAX_BYTES, _FILE_BYTES, _ROW_BYTES = 2**30, 2**20, 2**15
+"""Bounds on the size of a table's file: at all, for any number of rows, and for each row."""
 
 FAMILY_KEY = b"fdsl.family"
 """Key of the family's name in a table's metadata."""
@@ -68,30 +72,28 @@ def _check_columns(spec: Spec, table: pa.Table, source: str) -> None:
             raise InputError(f"`{source}` has {count} `{name}`; {spec.family} needs {', '.join(names)}")
 
 
-def parse_parquet(content: bytes) -> pa.Table:
-    """Return the table in a Parquet file's bytes.
-
-    Single-threaded: a pyarrow thread that is still ending at exit can abort the process.
-    """
-    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-
-
-def read_table(path: Path | str) -> pa.Table:
+def read_table(path: Path | str, n_rows: int = MAX_CATEGORIES) -> pa.Table:
     """Return the table in a Parquet file.
 
-    Raises InputError if it cannot be read.
+    Parameters
+    ----------
+    n_rows : most rows that the table may have
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or has more rows.
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"`{path}` is not a regular file; remove it")
-        return parse_parquet(path.read_bytes())
+        content = read_bounded(path, min(_MAX_BYTES, _FILE_BYTES + _ROW_BYTES * n_rows))
+        return parse_parquet(content, n_rows)
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"`{path}` is not a readable Parquet file: {error}") from None
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}") from None
+    except Unreadable as error:
+        raise InputError(f"`{path}` {error}") from None
 
 
 def table_sha256(table: pa.Table) -> str:

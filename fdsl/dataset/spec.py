@@ -38,6 +38,11 @@ _NAME_RULE = "1 to 100 lower-case letters, digits, `.`, `_` or `-`, the first a 
 _MAY_BE_EMPTY = ("image", "params")
 """Keys that may be empty, which means the family's defaults."""
 
+MAX_CATEGORIES = 1_000_000
+
+_SHOWN = 200
+"""Characters of a value in a message."""
+
 _MAX_SHARDS = 999_999
 """Shard numbers have six digits."""
 
@@ -115,7 +120,7 @@ class Spec(Model):
 
     name: Annotated[str, AfterValidator(matching(r"[a-z0-9][a-z0-9._-]{0,99}", _NAME_RULE))]
     family: Annotated[str, BeforeValidator(one_of(tuple(FAMILIES)))]
-    categories: int = Field(ge=1, le=1_000_000)
+    categories: int = Field(ge=1, le=MAX_CATEGORIES)
     instances: Instances
     seed: int = Field(0, ge=0, le=2**64 - 1)
     image: ImageFormat = Field(default_factory=_default_image)
@@ -230,4 +235,4 @@ def difference(old: object, new: object, path: str = "") -> str | None:
             if line:
                 return line
         return None
-    return None if old == new else f"`{path}` is {json.dumps(old)} there and {json.dumps(new)} here"
+    return None if old == new else f"`{path}` is {json.dumps(old)[:_SHOWN]} there and {json.dumps(new)[:_SHOWN]} here"

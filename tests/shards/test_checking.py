@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from shards.png import encode
 from shards.problems import Kind
 from shards.tar import member
 from tests.shards.conftest import NAME, snapshot
-from tests.shards.harm import Change, members, problems, repack, reseal_all, the_problem
+from tests.shards.harm import Change, edit_json, members, problems, repack, reseal_all, the_problem
 
 TAR, TABLE = f"{NAME}.tar", f"samples/{NAME}.parquet"
 
@@ -74,11 +75,11 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "no members": (lambda files: [], rf"ends before {KEY}\.png"),
     "extra member": (
         lambda files: [*files, ("000009_000000.png", b"")],
-        r"has 1,536 bytes after its last sample; an archive ends with 1,024 zeros",
+        r"does not end after its last sample; an archive ends with 1,024 zeros",
     ),
     "duplicate sample": (
         lambda files: [*files, *files[:2]],
-        r"has [\d,]+ bytes after its last sample; an archive ends with 1,024 zeros",
+        r"does not end after its last sample; an archive ends with 1,024 zeros",
     ),
     "path outside": (with_name(2, "../../evil.png"), rf"has '\.\./\.\./evil\.png' in place of {KEY}\.png"),
     "absolute path": (with_name(2, "/tmp/evil.png"), rf"has '/tmp/evil\.png' in place of {KEY}\.png"),
@@ -198,14 +199,17 @@ def test_another_end_is_found(n_bytes: int, copy: Directory, shard: Shard) -> No
     content = copy.tar(shard).read_bytes()
     copy.tar(shard).write_bytes(content + bytes(n_bytes) if n_bytes > 0 else content[:n_bytes])
     reseal_all(copy, shard)
-    assert "bytes after its last sample; an archive ends with 1,024 zeros" in the_problem(copy).detail
+    assert "does not end after its last sample; an archive ends with 1,024 zeros" in the_problem(copy).detail
 
 
 def test_second_archive_is_found(copy: Directory, shard: Shard) -> None:
     content = copy.tar(shard).read_bytes()
     copy.tar(shard).write_bytes(content + content)
     reseal_all(copy, shard)
-    assert "bytes after its last sample" in the_problem(copy).detail
+    detail = the_problem(copy).detail
+    assert "does not end after its last sample" in detail or re.search(
+        "its receipt says .* a bake writes at most", detail
+    )
 
 
 def test_extended_header_is_found(copy: Directory, shard: Shard) -> None:
@@ -243,6 +247,15 @@ def increased(name: str) -> Callable[[pa.Table], pa.Table]:
     )
 
 
+def with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+
+
+def with_empty_cell(table: pa.Table, name: str) -> pa.Table:
+    values = pa.array([None, *table[name].to_pylist()[1:]], table[name].type)
+    return table.set_column(table.column_names.index(name), name, values)
+
+
 TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
     "a row missing": (lambda table: table.slice(1), "`key` differs from the plan"),
     "another order": (
@@ -256,9 +269,26 @@ TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
     "duplicate key": (lambda table: table.append_column("key", table["key"]), "`key` is missing or a duplicate"),
     "no variant": (lambda table: table.drop_columns([table.column_names[-1]]), "is missing or a duplicate"),
     "no text": (
-        lambda table: table.set_column(1, "category", pa.array([b"\xff"] * len(table)).view(pa.string())),
-        "is not a readable Parquet file",
+        lambda table: table.set_column(0, "key", pa.array([b"\xff"] * len(table)).view(pa.string())),
+        "holds a text that is not UTF-8",
     ),
+    "extra column": (lambda table: table.append_column("x", table["key"]), "`x` (string) is column "),
+    "another order of columns": (
+        lambda table: table.select(["category", "key", *table.column_names[2:]]),
+        "`category` (int32) is column 0",
+    ),
+    "another type": (lambda table: with_type(table, "category", pa.int64()), "`category` (int64) is column 1"),
+    "long texts": (lambda table: with_type(table, "key", pa.large_string()), "`key` (large_string) is column 0"),
+    "no nulls allowed": (
+        lambda table: table.cast(pa.schema([field.with_nullable(False) for field in table.schema])),
+        "`key` (string) is column 0",
+    ),
+    "metadata of a field": (
+        lambda table: table.cast(pa.schema([field.with_metadata({"a": "b"}) for field in table.schema])),
+        "`key` (string) is column 0",
+    ),
+    "metadata": (lambda table: table.replace_schema_metadata({"pandas": "{}"}), "it has metadata"),
+    "an empty cell": (lambda table: with_empty_cell(table, table.column_names[-1]), "has empty cells"),
 }
 
 
@@ -271,6 +301,26 @@ def test_changed_table_of_image_parameters_is_found(name: str, copy: Directory, 
     problem = the_problem(copy)
     assert (problem.kind, problem.path) == (Kind.SHARD, TABLE)
     assert detail in problem.detail
+
+
+@pytest.mark.parametrize("has_schema", [True, False])
+def test_metadata_beside_the_schema_is_found(has_schema: bool, copy: Directory, shard: Shard) -> None:
+    table = pq.read_table(copy.samples(shard))
+    with pq.ParquetWriter(copy.samples(shard), table.schema, store_schema=has_schema) as writer:
+        writer.write_table(table)
+        if has_schema:
+            writer.add_key_value_metadata({"payload": "x"})
+    reseal_all(copy, shard)
+    assert the_problem(copy).detail.endswith(
+        "it has metadata" if has_schema else "its metadata is not what a bake writes"
+    )
+
+
+def test_absurd_size_in_a_receipt_is_found(copy: Directory, shard: Shard) -> None:
+    """Nothing is read of a tar that is larger than any image could make it."""
+    os.truncate(copy.tar(shard), 2**40)
+    edit_json(copy.receipt(shard), bytes=2**40)
+    assert "its receipt says 1,099,511,627,776 bytes; a bake writes at most " in problems(copy)[0].detail
 
 
 def test_file_that_is_no_table_is_found(copy: Directory, shard: Shard) -> None:

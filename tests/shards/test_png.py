@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shards.png import encode, head, is_whole
+from shards.png import encode, head, is_whole, max_bytes
 
 Image = npt.NDArray[np.uint8]
 SIDE = st.integers(1, 70)
@@ -106,12 +106,18 @@ def test_any_change_is_detected(image: Image, bit_depth: int, data: st.DataObjec
     assert not is_whole(bytes(file), width, height, bit_depth)
 
 
-def resealed(rows: bytes) -> bytes:
+ZLIB_LEVEL = 2
+"""Gives the header of `encode`."""
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def resealed(rows: bytes, level: int = ZLIB_LEVEL) -> bytes:
     """Return a PNG file of 16 x 16 grey pixels: any rows, with right checksums."""
-    data = zlib.compress(rows)
-    checksum = struct.pack(">I", zlib.crc32(b"IDAT" + data))
     whole = encode(np.zeros((16, 16), dtype=np.uint8), 8)
-    return whole[:33] + struct.pack(">I", len(data)) + b"IDAT" + data + checksum + whole[-12:]
+    return whole[:33] + chunk(b"IDAT", zlib.compress(rows, level)) + whole[-12:]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,28 @@ def resealed(rows: bytes) -> bytes:
 )
 def test_wrong_rows_are_detected(rows: bytes, is_valid: bool) -> None:
     assert is_whole(resealed(rows), 16, 16, 8) == is_valid
+
+
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_another_zlib_header_is_detected(level: int) -> None:
+    assert is_whole(resealed(bytes(16 * 17)), 16, 16, 8)
+    assert not is_whole(resealed(bytes(16 * 17), level), 16, 16, 8)
+
+
+@pytest.mark.parametrize("width", [9, 15, 16, 17])
+def test_spare_bits_of_a_row_are_zero(width: int) -> None:
+    whole = encode(np.zeros((1, width), dtype=np.uint8), 1)
+    row = bytes((width + 7) // 8)
+    for last, is_valid in ((b"\0", True), (b"\1", width == 16)):
+        data = zlib.compress(b"\0" + row[:-1] + last, ZLIB_LEVEL)
+        assert is_whole(whole[:33] + chunk(b"IDAT", data) + whole[-12:], width, 1, 1) == is_valid
+
+
+def test_noise_fits_the_bound() -> None:
+    rng = np.random.default_rng(0)
+    for side in (1, 16, 100, 1000):
+        image = rng.integers(0, 256, (side, side), dtype=np.uint8)
+        assert len(encode(image, 8)) <= max_bytes(side, side, 8)
 
 
 def test_encoding_does_not_change_the_image() -> None:

@@ -84,7 +84,7 @@ def test_older_receipt_with_md5_round_trip(tmp_path: Path) -> None:
         ("shard", "../evil.tar", "`shard`"),
         ("shard", None, "`shard` is missing from the receipt"),
         ("split", "test", "`split` (='test') must be one of train, validation"),
-        ("samples", "7", "`samples` (='7') must be a whole number"),
+        ("samples", "7", "`samples` (='7') must be a whole number; write 7"),
         ("samples", True, "`samples` (=True) must be a whole number"),
         ("samples", 7.0, "`samples` (=7.0) must be a whole number"),
         ("samples", -1, "`samples` (=-1) must be at least 0"),
@@ -104,7 +104,7 @@ def test_wrong_value_is_named(key: str, value: Any, message: str, tmp_path: Path
     assert str(error.value).startswith(f"`{path}` is not a readable receipt: {message}")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 9999])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 4000])
 def test_file_that_is_no_receipt_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
     path.write_bytes(content)
