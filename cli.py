@@ -100,7 +100,7 @@ def presets(name: str | None) -> None:
     type=PathType(file_okay=False, exists=True),
     help="Import the authors' CSV files (000000.csv, ...) of ExFractalDB instead.",
 )
-@click.option("--to-csv", type=PathType(file_okay=False), help="Write the table as the authors' CSV files too.")
+@click.option("--to-csv", type=PathType(file_okay=False), help="Write the authors' CSV files into a new folder too.")
 @options(WORKERS, QUIET, LOG_JSON)
 def sample(
     spec: str | None, out: Path | None, categories: int | None, seed: int | None,
@@ -113,13 +113,17 @@ def sample(
     from fdsl.console.progress import count
     from fdsl.dataset.families import published_csv
     from fdsl.dataset.sources import load_spec
-    from shards.files import write_table
-    from shards.published import read_csv, write_csv
+    from shards.files import refuse_used
+    from shards.published import read_csv, write_categories
 
     if (spec is None) == (from_csv is None) or (out is None and to_csv is None):
         raise click.UsageError("give either SPEC or --from-csv, and -o or --to-csv or both")
     if from_csv is not None and (quiet or (categories, seed, workers, log_json) != (None, None, None, None)):
         raise click.UsageError("--from-csv goes with -o and --to-csv only; the other options go with SPEC")
+    if out is not None and to_csv is not None and to_csv.absolute() in out.absolute().parents:
+        raise click.UsageError("-o must not be in the folder of --to-csv")
+    if to_csv is not None:
+        refuse_used(to_csv)
     if from_csv is not None:
         table, origin = read_csv("exfractal", from_csv), f"read from {from_csv}"
     elif spec is not None:
@@ -129,10 +133,7 @@ def sample(
         changes = {name: value for name, value in (("categories", categories), ("seed", seed)) if value is not None}
         with _job(workers, quiet, log_json, out, to_csv) as job:
             table, origin = _search(loaded.replace(**changes), job)
-    if out is not None:
-        write_table(out, table)
-    if to_csv is not None:
-        write_csv(table, to_csv)
+    write_categories(table, out, to_csv)
     say(f"{count(table.num_rows, 'category')} {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
 
 

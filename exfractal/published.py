@@ -5,7 +5,9 @@ There is one file per category and one row per map, without a header. The column
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -14,8 +16,15 @@ import pyarrow as pa
 from exfractal.categories import SCHEMA, system
 from exfractal.params import N_COEFFICIENTS
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 
 _COLUMNS = N_COEFFICIENTS + 1
+_MAX_BYTES = 2**18
+"""Size of a file: 256 maps of 13 numbers, with room to spare."""
+
+
+def _is_blank(cells: list[str]) -> bool:
+    return not cells or (len(cells) == 1 and not cells[0].strip())
 
 
 def _read_map(line: int, cells: list[str]) -> list[float]:
@@ -35,18 +44,24 @@ def _read_category(path: Path) -> tuple[list[list[float]], list[float]]:
 
     Raises InputError, naming the line.
     """
+    content = read_bounded(path, _MAX_BYTES).removeprefix(codecs.BOM_UTF8)
     try:
-        with path.open(newline="", encoding="ascii") as file:
-            rows = [_read_map(line, cells) for line, cells in enumerate(csv.reader(file), 1) if cells]
+        lines = csv.reader(io.StringIO(content.decode("ascii"), newline=""))
+        rows = [_read_map(line, cells) for line, cells in enumerate(lines, 1) if not _is_blank(cells)]
         maps, probability = [row[:N_COEFFICIENTS] for row in rows], [row[N_COEFFICIENTS] for row in rows]
         system(maps, probability)
-    except (InputError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{content[error.start]:02x} at position {error.start}"
+        raise InputError(f"`{path}` is not ASCII text ({byte}); save it as CSV without other characters") from None
+    except (InputError, csv.Error) as error:
         raise InputError(f"`{path}`: {error}") from None
     return maps, probability
 
 
 def read_csv(folder: Path) -> pa.Table:
     """Return the categories in a folder of 000000.csv, 000001.csv, ...
+
+    Ignores hidden files, such as the ._000000.csv of macOS.
 
     Returns
     -------
@@ -57,7 +72,7 @@ def read_csv(folder: Path) -> pa.Table:
     InputError
         No such files, a gap in their numbers, a row that is not 13 finite numbers, or maps that are not a system.
     """
-    paths = sorted(folder.glob("*.csv"))
+    paths = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
     if not paths:
         raise InputError(f"`{folder}` holds no CSV files; it must have one per category: 000000.csv, 000001.csv, ...")
     rows = []
@@ -70,18 +85,10 @@ def read_csv(folder: Path) -> pa.Table:
 
 
 def write_csv(table: pa.Table, folder: Path) -> None:
-    """Write a categories table as the authors' CSV files.
+    """Write a categories table as the authors' CSV files into an empty folder.
 
     Reading them gives the same numbers to the last bit.
-
-    Raises
-    ------
-    InputError
-        The folder holds CSV files, which would be read as further categories.
     """
-    if any(folder.glob("*.csv")):
-        raise InputError(f"`{folder}` already holds CSV files; name a new or empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
     for row in table.to_pylist():
         with (folder / f"{row['category']:06}.csv").open("w", newline="", encoding="ascii") as file:
             csv.writer(file).writerows(

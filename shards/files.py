@@ -1,4 +1,4 @@
-"""Atomic files: they appear under their name only when whole."""
+"""Atomic files and folders: they appear under their name only when whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -61,6 +62,41 @@ def atomic_file(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
             hidden.unlink()
         raise
     _sync(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that appears, with its files, when the block ends.
+
+    Until then it is a hidden folder beside it. An exception in the block deletes it.
+
+    Raises
+    ------
+    InputError
+        See `refuse_used`.
+    OSError
+        The folder cannot be made.
+    """
+    refuse_used(path)
+    path = path.absolute()
+    make_folder(path.parent)
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        hidden.mkdir()
+        yield hidden
+        hidden.replace(path)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+    _sync(path.parent)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise InputError unless a folder is new or empty, and not the working directory."""
+    if folder.absolute() == Path.cwd():
+        raise InputError(f"`{folder}` is the working directory; name a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"`{folder}` is not empty; name a new or empty folder")
 
 
 def _link(hidden: Path, path: Path) -> bool:

@@ -1,21 +1,36 @@
-"""The authors' CSV files of categories."""
+"""Categories tables as files: Parquet, and the authors' CSV files."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 
 from fdsl.dataset.categories import FAMILY_KEY, numbered
 from fdsl.dataset.families import published_csv
+from shards.files import atomic_folder, write_table
 
 
-def write_csv(table: pa.Table, folder: Path) -> None:
-    """Write a categories table as the authors' CSV files.
+def write_categories(table: pa.Table, file: Path | None, csv_folder: Path | None) -> None:
+    """Write a categories table as a Parquet file, as the authors' CSV files, or both.
 
-    Raises InputError if the family has no CSV layout.
+    The folder appears last. After an interruption, nothing or the Parquet file alone is there.
+
+    Parameters
+    ----------
+    csv_folder : new or empty, and without `file` in it
+
+    Raises
+    ------
+    InputError
+        The family has no CSV layout, or the folder is not empty.
     """
-    published_csv(table.schema.metadata[FAMILY_KEY].decode()).write_csv(table, folder)
+    with nullcontext() if csv_folder is None else atomic_folder(csv_folder) as folder:
+        if folder is not None:
+            published_csv(table.schema.metadata[FAMILY_KEY].decode()).write_csv(table, folder)
+        if file is not None:
+            write_table(file, table)
 
 
 def read_csv(family: str, folder: Path) -> pa.Table:

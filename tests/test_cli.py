@@ -320,6 +320,21 @@ def test_csv_round_trip_bakes_the_same(small: Path) -> None:
         assert (folder / "read" / tar).read_bytes() == (folder / "searched" / tar).read_bytes()
 
 
+@pytest.mark.parametrize("option", [["--from-csv", "csv"], ["small.yaml", "--workers", "1"]])
+def test_used_csv_folder_is_refused_before_the_search(option: list[str], small: Path) -> None:
+    folder = small.parent
+    succeeded("sample", small, "--to-csv", "csv", "--workers", 1, cwd=folder)
+    before = snapshot(folder)
+    message = refused("sample", *option, "--to-csv", "csv", "-o", "t.parquet", cwd=folder)
+    assert message == "fdsl: `csv` is not empty; name a new or empty folder"
+    message = refused("sample", *option, "--to-csv", "new", "-o", "new/t.parquet", cwd=folder, status=2)
+    assert message.startswith("fdsl: -o must not be in the folder of --to-csv")
+    assert refused("sample", *option, "--to-csv", ".", cwd=folder).endswith(
+        "is the working directory; name a new folder"
+    )
+    assert snapshot(folder) == before
+
+
 def test_rcdb_has_no_published_csv(tmp_path: Path) -> None:
     message = refused("sample", "quickstart-rcdb", "--categories", 2, "--to-csv", "csv", cwd=tmp_path)
     assert "`family` (=rcdb) has no published CSV layout" in message

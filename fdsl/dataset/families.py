@@ -110,7 +110,7 @@ class PublishedCsv(Protocol):
         """
 
     def write_csv(self, table: pa.Table, folder: Path) -> None:
-        """Write a categories table as a folder of CSV files."""
+        """Write a categories table as CSV files into an empty folder."""
 
 
 def published_csv(name: str) -> PublishedCsv:

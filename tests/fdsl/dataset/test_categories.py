@@ -13,7 +13,7 @@ from fdsl import Dataset, InputError, Spec, bake, search_categories
 from fdsl.dataset.categories import check_table, numbered, read_table, table_sha256
 from fdsl.dataset.families import FAMILIES, published_csv
 from fdsl.dataset.parquet import parse_parquet
-from shards.published import read_csv, write_csv
+from shards.published import read_csv, write_categories
 
 SOURCE = "mine.parquet"
 
@@ -157,11 +157,11 @@ def test_folder_is_not_a_table(tmp_path: Path) -> None:
 def test_csv_gives_the_same_categories(spec: Spec, table: pa.Table, tmp_path: Path) -> None:
     folder = tmp_path / "csv"
     if not hasattr(FAMILIES[spec.family], "read_csv"):
-        for refuse in (lambda: write_csv(table, folder), lambda: read_csv(spec.family, folder)):
+        for refuse in (lambda: write_categories(table, None, folder), lambda: read_csv(spec.family, folder)):
             with pytest.raises(InputError, match=rf"^`family` \(={spec.family}\) has no published CSV layout; "):
                 refuse()
         return
-    write_csv(table, folder)
+    write_categories(table, None, folder)
     again = check_table(spec, read_csv(spec.family, folder), "csv")
     assert again.drop_columns(["attempt"]).equals(table.drop_columns(["attempt"]))
 
