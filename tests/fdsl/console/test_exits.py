@@ -73,8 +73,13 @@ def test_bug_keeps_its_traceback(error: Exception) -> None:
 
 
 def raise_by_signal(number: int) -> subprocess.CompletedProcess[str]:
-    """Run a command during which the process gets a signal."""
-    return run_main(lambda: exits.run(click.Command("stop", callback=lambda: signal.raise_signal(number))))
+    """Run a command during which the process gets a signal.
+
+    A shell's background job, such as this test may be, would ignore Ctrl-C.
+    """
+    with signals_restored():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return run_main(lambda: exits.run(click.Command("stop", callback=lambda: signal.raise_signal(number))))
 
 
 @pytest.mark.parametrize(
