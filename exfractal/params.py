@@ -66,3 +66,9 @@ class Params(FamilyParams):
         They are the identity, and one per coefficient and factor.
         """
         return 1 + N_COEFFICIENTS * len(self.factors)
+
+    @property
+    def instances_step(self) -> int:
+        """Images of a category that have each weight once, if `weights` is `each`."""
+        n_views = N_VIEWS if self.viewpoint == "ring" else 1
+        return self.n_weights * n_views if self.weights == "each" else 1

@@ -86,11 +86,13 @@ def _object_stream(params: Params, stream: Stream) -> Stream:
 def _draw_weight(params: Params, stream: Stream, redraws: int) -> tuple[int, float]:
     """Return one row of the weight table as (coefficient, factor).
 
-    With `each`, the instance decides the row, except after a redraw.
+    With `each`, the instance decides the row, except after a redraw. The published table has the row without a factor between
+    those of the first coefficient, where its factor 1 is.
     """
     if params.weights == "each" and redraws == 0:
         views = N_VIEWS if params.viewpoint == "ring" else 1
-        row = stream.instance // views % params.n_weights
+        row, middle = stream.instance // views % params.n_weights, len(params.factors) // 2
+        row = 0 if row == middle else row + (row < middle)
     else:
         row = below(stream.words(_object_lanes(redraws)[0], 1)[0], params.n_weights)
     if row == 0:

@@ -144,6 +144,11 @@ class Spec(Model):
                     f"`shards.samples` (={self.shards.samples:,}) must be at least {least:,}:"
                     f" a split has at most {_MAX_SHARDS:,} shards"
                 )
+            if self.n_instances(split) % self.params.instances_step:
+                raise refusal(
+                    f"`instances.{split}` (={self.n_instances(split):,}) must be a multiple of"
+                    f" {self.params.instances_step:,}: `params` make that many images of each category in turn"
+                )
         most = self.params.max_categories
         if most is not None and self.categories > most:
             raise refusal(

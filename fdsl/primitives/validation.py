@@ -82,6 +82,11 @@ class FamilyParams(Model):
         """Number of different categories that are possible; None if unlimited."""
         return None
 
+    @property
+    def instances_step(self) -> int:
+        """Instances of a split must be a multiple of this."""
+        return 1
+
 
 def near(name: str, known: Iterable[str], otherwise: str) -> str:
     """Return "did you mean X?", or else the known names."""

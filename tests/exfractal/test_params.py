@@ -39,6 +39,13 @@ def test_weight_table_has_the_published_rows(weight_range: float, n_weights: int
     assert params.factors == tuple(float(f"{tenth // 10}.{tenth % 10}") for tenth in tenths)
 
 
+def test_instances_step_is_weights_times_views() -> None:
+    assert Params().instances_step == Params(viewpoint="ring").instances_step == 1
+    assert Params(weights="each").instances_step == 145
+    assert Params(weights="each", viewpoint="ring").instances_step == 1740
+    assert Params(weights="each", viewpoint="ring", weight_range=0.1).instances_step == 300
+
+
 def test_largest_weight_table_omits_1() -> None:
     assert Params().factors == (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
 

@@ -28,6 +28,15 @@ NAME_RULE = "must be 1 to 100 lower-case letters, digits, `.`, `_` or `-`, the f
 FAMILY_RULE = f"must be one of {', '.join(FAMILIES)}"
 SEED_LIMIT = "must be at most 18,446,744,073,709,551,615"
 
+ROOMY = {"train": 1740, "validation": 1740}
+"""Instances that fit any params."""
+
+
+@pytest.fixture
+def spec(family: str) -> Spec:
+    return small_spec(family, instances=ROOMY)
+
+
 BAD_VALUES: list[tuple[str, Any, str]] = [
     # key, value, message
     ("name", "Upper Case", f"`name` (='Upper Case') {NAME_RULE}"),
@@ -187,7 +196,7 @@ def test_junk_is_a_spec_or_an_input_error(data: st.DataObject, family: str, junk
 @cache
 def params_options(family: str) -> dict[str, list[Any]]:
     """Some valid values of each parameter other than the default."""
-    spec = parse_spec({"name": "a", "family": family, "categories": 1, "instances": {"train": 1}})
+    spec = parse_spec({"name": "a", "family": family, "categories": 1, "instances": ROOMY})
     return {
         name: [other.to_mapping()["params"][name] for other in other_specs(spec, f"params.{name}")]
         for name in spec.to_mapping()["params"]
@@ -195,6 +204,7 @@ def params_options(family: str) -> dict[str, list[Any]]:
 
 
 WHOLE = st.integers(1, 1000)
+ROUNDS = st.integers(1, 200)
 
 
 @st.composite
@@ -203,15 +213,17 @@ def mappings(draw: st.DrawFn) -> dict[str, Any]:
     family = draw(st.sampled_from(sorted(FAMILIES)))
     options = params_options(family)
     names = draw(st.sets(st.sampled_from(sorted(options))))
+    params = {name: draw(st.sampled_from(options[name])) for name in sorted(names)}
+    step = FAMILIES[family].Params.model_validate(params).instances_step
     return {
         "name": draw(st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,9}\Z")),
         "family": family,
         "seed": draw(st.integers(0, 2**64 - 1)),
         "categories": 1,
-        "instances": {"train": draw(WHOLE), "validation": draw(WHOLE)},
+        "instances": {split: draw(ROUNDS) * step for split in ROOMY},
         "image": {"size": draw(st.integers(16, 4096))},
         "shards": {"samples": draw(WHOLE), "order": draw(st.sampled_from(["shuffled", "by-category"]))},
-        "params": {name: draw(st.sampled_from(options[name])) for name in sorted(names)},
+        "params": params,
     }
 
 
@@ -257,7 +269,7 @@ def test_params_of_another_family_are_refused(family: str) -> None:
 
 def test_replace_keeps_the_rest(spec: Spec) -> None:
     assert spec.replace() == spec
-    assert spec.replace(categories=3, seed=0) == small_spec(spec.family, categories=3, seed=0)
+    assert spec.replace(categories=3, seed=0) == small_spec(spec.family, instances=ROOMY, categories=3, seed=0)
     with pytest.raises(InputError, match=r"^`categories` \(=0\) must be at least 1$"):
         spec.replace(categories=0)
 
@@ -302,6 +314,17 @@ def test_hash_is_that_of_older_versions(family_name: str, changes: dict[str, Any
     resolved["params"].pop("weights", None)
     assert hash_of_format(1, resolved, "t").startswith(beginning)
     assert not dataset_hash(parse_spec({**mapping, **changes}), "t").startswith(beginning)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_each_weight_needs_whole_rounds(split: str) -> None:
+    params = {"viewpoint": "ring", "weights": "each"}
+    assert small_spec("exfractal", instances=ROOMY, params=params).n_instances(split) == 1740
+    with pytest.raises(InputError) as refused:
+        small_spec("exfractal", instances={**ROOMY, split: 1000}, params=params)
+    assert str(refused.value) == (
+        f"`instances.{split}` (=1,000) must be a multiple of 1,740: `params` make that many images of each category in turn"
+    )
 
 
 def test_hash_does_not_depend_on_the_notation() -> None:
