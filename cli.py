@@ -98,7 +98,7 @@ def presets(name: str | None) -> None:
 @click.option(
     "--from-csv",
     type=PathType(file_okay=False, exists=True),
-    help="Import the authors' CSV files (000000.csv, ...) of ExFractalDB instead.",
+    help="Import the authors' CSV files instead: ExFractalDB's 000000.csv, ... or RCDB's 00000.csv, ...",
 )
 @click.option("--to-csv", type=PathType(file_okay=False), help="Write the authors' CSV files into a new folder too.")
 @options(WORKERS, QUIET, LOG_JSON)
@@ -125,7 +125,7 @@ def sample(
     if to_csv is not None:
         refuse_used(to_csv)
     if from_csv is not None:
-        table, origin = read_csv("exfractal", from_csv), f"read from {from_csv}"
+        table, origin = read_csv(from_csv), f"read from {from_csv}"
     elif spec is not None:
         loaded = load_spec(spec)
         if to_csv is not None:

@@ -5,13 +5,14 @@ The names below are the family's contract; see `fdsl.dataset.families`.
 
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
 from exfractal.params import CITATION, TITLE, Params
-from exfractal.published import read_csv, write_csv
+from exfractal.published import CSV_NAME, read_csv, write_csv
 from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each
 
 __all__ = [
     "BACKGROUND",
     "BIT_DEPTH",
     "CITATION",
+    "CSV_NAME",
     "DOMAIN",
     "SCHEMA",
     "SIZE_PX",

@@ -129,11 +129,14 @@ def unpack(params: Params, table: pa.Table) -> Sequence[Shape]:
     InputError
         A parameter of the label is null, another one is not null, or a value is out of the limits of Params.
     """
-    return [_shape(params, row) for row in table.to_pylist()]
+    return [checked_shape(params, row) for row in table.to_pylist()]
 
 
-def _shape(params: Params, row: dict[str, Any]) -> Shape:
-    """Return the shape in a row of a categories table."""
+def checked_shape(params: Params, row: dict[str, Any]) -> Shape:
+    """Return the shape in a row of a categories table.
+
+    Raises InputError, as `unpack` does.
+    """
     shape = Shape(*(row[name] for name in Shape._fields))
     for name, value in zip(Shape._fields, shape, strict=True):
         if (value is None) == (label_of(name) in params.label):

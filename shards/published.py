@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fdsl.dataset.categories import FAMILY_KEY, numbered
-from fdsl.dataset.families import published_csv
+from fdsl.dataset.families import family_of_csv, published_csv
 from shards.files import atomic_folder, write_table
 
 
@@ -33,6 +33,10 @@ def write_categories(table: pa.Table, file: Path | None, csv_folder: Path | None
             write_table(file, table)
 
 
-def read_csv(family: str, folder: Path) -> pa.Table:
-    """Return the categories in a folder of the authors' CSV files."""
+def read_csv(folder: Path) -> pa.Table:
+    """Return the categories in a folder of the authors' CSV files.
+
+    Their names tell the family.
+    """
+    family = family_of_csv(folder)
     return numbered(published_csv(family).read_csv(folder), family)

@@ -335,10 +335,17 @@ def test_used_csv_folder_is_refused_before_the_search(option: list[str], small: 
     assert snapshot(folder) == before
 
 
-def test_rcdb_has_no_published_csv(tmp_path: Path) -> None:
-    message = refused("sample", "quickstart-rcdb", "--categories", 2, "--to-csv", "csv", cwd=tmp_path)
-    assert "`family` (=rcdb) has no published CSV layout" in message
-    assert list(tmp_path.iterdir()) == []
+def test_csv_files_tell_their_family(tmp_path: Path) -> None:
+    succeeded("sample", "quickstart-rcdb", "--categories", 2, "--to-csv", "csv", "--workers", 1, cwd=tmp_path)
+    succeeded("sample", "--from-csv", "csv", "-o", "read.parquet", cwd=tmp_path)
+    (tmp_path / "csv" / "000000.csv").write_text("")
+    message = refused("sample", "--from-csv", "csv", "-o", "x.parquet", cwd=tmp_path)
+    rule = "must hold the CSV files of one family, from the first on: 000000.csv of exfractal, 00000.csv of rcdb"
+    assert message == f"fdsl: `csv` {rule}"
+    (tmp_path / "empty").mkdir()
+    message = refused("sample", "--from-csv", "empty", "-o", "x.parquet", cwd=tmp_path)
+    assert message == f"fdsl: `empty` {rule}"
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_bad_category_tables_are_refused(small: Path) -> None:

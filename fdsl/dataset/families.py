@@ -103,6 +103,10 @@ FAMILIES: dict[str, Family[Any, Any, Any]] = {
 class PublishedCsv(Protocol):
     """Optional part of a family: CSV files in the authors' layout."""
 
+    @property
+    def CSV_NAME(self) -> str:
+        """Format of a category's file name, such as {:06}.csv; unique among families."""
+
     def read_csv(self, folder: Path) -> pa.Table:
         """Return the categories in a folder.
 
@@ -123,5 +127,18 @@ def published_csv(name: str) -> PublishedCsv:
     """
     if not hasattr(FAMILIES[name], "read_csv"):
         names = ", ".join(key for key, module in FAMILIES.items() if hasattr(module, "read_csv"))
-        raise InputError(f"`family` (={name}) has no published CSV layout; {names} has one")
+        raise InputError(f"`family` (={name}) has no published CSV layout; these have one: {names}")
     return cast("PublishedCsv", FAMILIES[name])
+
+
+def family_of_csv(folder: Path) -> str:
+    """Return the family whose CSV files a folder holds.
+
+    Raises InputError unless the first file of exactly one family is there.
+    """
+    firsts = {name: published_csv(name).CSV_NAME.format(0) for name in FAMILIES if hasattr(FAMILIES[name], "read_csv")}
+    found = [name for name, first in firsts.items() if (folder / first).exists()]
+    if len(found) != 1:
+        names = ", ".join(f"{first} of {name}" for name, first in firsts.items())
+        raise InputError(f"`{folder}` must hold the CSV files of one family, from the first on: {names}")
+    return found[0]

@@ -26,7 +26,7 @@ def test_both_kinds_are_written(exists: bool, found: pa.Table, tmp_path: Path) -
         folder.mkdir(parents=True)
     write_categories(found, tmp_path / "t.parquet", folder)
     assert pq.read_table(tmp_path / "t.parquet").equals(found)
-    assert read_csv("exfractal", folder).num_rows == 5
+    assert read_csv(folder).num_rows == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "t.parquet"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["csv"]
 
@@ -51,7 +51,7 @@ def test_interrupted_writing_leaves_nothing(
     assert snapshot(tmp_path) == before
     monkeypatch.undo()
     write_categories(found, tmp_path / "t.parquet", tmp_path / "csv")
-    assert read_csv("exfractal", tmp_path / "csv").num_rows == 5
+    assert read_csv(tmp_path / "csv").num_rows == 5
 
 
 @pytest.mark.parametrize("name", ["000000.csv", "notes.txt"])

@@ -157,12 +157,11 @@ def test_folder_is_not_a_table(tmp_path: Path) -> None:
 def test_csv_gives_the_same_categories(spec: Spec, table: pa.Table, tmp_path: Path) -> None:
     folder = tmp_path / "csv"
     if not hasattr(FAMILIES[spec.family], "read_csv"):
-        for refuse in (lambda: write_categories(table, None, folder), lambda: read_csv(spec.family, folder)):
-            with pytest.raises(InputError, match=rf"^`family` \(={spec.family}\) has no published CSV layout; "):
-                refuse()
+        with pytest.raises(InputError, match=rf"^`family` \(={spec.family}\) has no published CSV layout; "):
+            write_categories(table, None, folder)
         return
     write_categories(table, None, folder)
-    again = check_table(spec, read_csv(spec.family, folder), "csv")
+    again = check_table(spec, read_csv(folder), "csv")
     assert again.drop_columns(["attempt"]).equals(table.drop_columns(["attempt"]))
 
 
