@@ -118,7 +118,10 @@ def _link(hidden: Path, path: Path) -> bool:
 def make_folder(path: Path) -> None:
     """Create a folder and its missing parents; sync the entry of each."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"this folder cannot be made: {error.strerror}", error.filename) from None
     for folder in reversed(missing):
         _sync(folder.parent)
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from fdsl.primitives.errors import InputError, one_line, printable
+from fdsl.primitives.errors import PLATFORMS, InputError, one_line, printable
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
@@ -18,10 +18,19 @@ _RESUMABLE = ("bake", "repair")
 _RESUME = "finished shards are kept; run the same command again to resume"
 _RETRY = "fix this and run the same command again"
 _KEPT = "finished shards are kept"
+_NO_MEMORY = "memory ran out; raise its limit (`ulimit -v`), or use fewer --workers"
 _NO_CACHE = (
     "numba can write its cache neither beside the code nor in your cache folder;"
     " set NUMBA_CACHE_DIR to a folder that only you can write"
 )
+
+_CAUSES = {
+    "cannot cache": _NO_CACHE,
+    "failed to map segment": _NO_MEMORY,
+    "annot allocate memory": _NO_MEMORY,
+    "can't start new thread": _NO_MEMORY,
+}
+"""Lines for errors of libraries that have no class of their own, by a part of their text."""
 
 
 class Terminated(SystemExit):
@@ -33,6 +42,8 @@ def run(command: click.Command) -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
     """
+    if sys.platform == "win32":
+        _fail(PLATFORMS, 1)
     for number in _STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores them for a background command
             signal.signal(number, _stop)
@@ -61,11 +72,18 @@ def run(command: click.Command) -> None:
     except OSError as error:
         path = f"`{error.filename}`: " if error.filename else ""
         kept = f"; {_KEPT}" if _is_resumable() else ""
-        _fail(f"{path}{error.strerror or error}; {_RETRY}{kept}", 1)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):  # numba has no class for it
+        _fail(_cause(error) or f"{path}{error.strerror or error}; {_RETRY}{kept}", 1)
+    except MemoryError:
+        _fail(_NO_MEMORY, 1)
+    except (ImportError, RuntimeError) as error:
+        if (cause := _cause(error)) is None:
             raise
-        _fail(_NO_CACHE, 1)
+        _fail(cause, 1)
+
+
+def _cause(error: Exception) -> str | None:
+    """Return the line for a known error of a library, or None."""
+    return next((line for text, line in _CAUSES.items() if text in str(error)), None)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 
 _FOREIGN = ("LOKY_", "JOBLIB_")
 """Environment variables of libraries; a bad value would end them, a good one would contradict `--workers`."""
@@ -16,6 +17,7 @@ def prepare() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # workers do not import from the working directory, which may be a dataset
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
+    warnings.filterwarnings("ignore", module=r"joblib\.")  # about semaphores, of which the error of a pool says more
 
 
 def _open_streams() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 _MAX_CHARACTERS = 2000
 """A message may quote what a file holds."""
 
+PLATFORMS = "fdsl runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux"
+
 
 class InputError(ValueError):
     """Bad input, in one line.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import errno
 import multiprocessing
 import os
 import re
@@ -32,12 +34,15 @@ from shards.executors.signals import STOPS, uninterrupted
 
 MAX_WORKERS = 1024
 _WATCH_EVERY_S = 0.5
+_PR_SET_PDEATHSIG = 1
+"""Asks Linux to kill this process when its parent ends, even if it is stopped (linux/prctl.h)."""
 _GRACE_S = 5.0
 _IDLE_S = 300.0
 _MAX_DEATHS = 2
 """Deaths of workers after which a pending item runs alone."""
-_QUIET = "ignore:resource_tracker:UserWarning"
-"""Silences resource trackers, which warn when they clean up after a killed worker."""
+_NO_SEMAPHORES = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.ENOSYS)
+_QUIET = ["ignore:resource_tracker:UserWarning", "ignore::UserWarning:joblib._multiprocessing_helpers"]
+"""Silences resource trackers, which warn when they clean up after a killed worker and when there are no semaphores."""
 _STOPPED = "A worker stopped while some jobs"
 """Start of loky's warning that it replaces a worker. Raised as an error, it would end the thread that manages the pool."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -151,13 +156,15 @@ class _Run(Generic[Item, Result]):
 
     def _submit(self, attempt: _Try[Item]) -> None:
         with uninterrupted():
-            if self._pool is None:
-                self._pool = _ready_pool(self._n_workers)
             try:
+                if self._pool is None:
+                    self._pool = _ready_pool(self._n_workers)
                 future = self._pool.submit(_result, self._task, attempt.item)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)
+            except OSError as error:
+                raise _with_place(error) from None
             self._pending[future] = attempt
             future.add_done_callback(self._done.put)
 
@@ -238,10 +245,18 @@ def _worker_died(error: BrokenProcessPool) -> WorkerDied:
     )
 
 
+def _with_place(error: OSError) -> OSError:
+    """Return an error of a pool's start; one of semaphores names where they are."""
+    if error.filename is not None or error.errno not in _NO_SEMAPHORES:
+        return error
+    advice = f"{error.strerror}: worker processes need semaphores there; one worker needs none"
+    return OSError(error.errno, advice, "/dev/shm")
+
+
 def _ready_pool(n_workers: int) -> ProcessPoolExecutor:
     """Return this process's pool; workers start with the first task."""
     warnings.filterwarnings("ignore", _STOPPED, UserWarning)
-    sys.warnoptions.append(_QUIET)
+    sys.warnoptions += _QUIET
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         for tracker in (resource_tracker, loky_tracker):  # starting one unblocks the signals
@@ -249,19 +264,25 @@ def _ready_pool(n_workers: int) -> ProcessPoolExecutor:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        sys.warnoptions.remove(_QUIET)
+        del sys.warnoptions[-len(_QUIET) :]
     return get_reusable_executor(
-        n_workers, timeout=_IDLE_S, initializer=_start_worker, initargs=(os.getpid(),), env=dict.fromkeys(_THREADS, "1")
+        n_workers,
+        timeout=_IDLE_S,
+        initializer=_start_worker,
+        initargs=(os.getpid(), threading.current_thread() is threading.main_thread()),
+        env=dict.fromkeys(_THREADS, "1"),
     )
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(parent: int, is_from_main_thread: bool) -> None:
     """Prepare a worker process.
 
     Ignores Ctrl-C, which a terminal sends to every process and which the parent handles. Ends the worker with its parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    if is_from_main_thread and sys.platform == "linux":  # the system kills with the thread, not with the process
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -6,6 +6,7 @@ import errno
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 import click
@@ -17,6 +18,15 @@ from tests.commands import run_main, signals_restored
 from tests.processes import PATIENCE_S, hear_ctrl_c
 
 RESUME = "finished shards are kept; run the same command again to resume"
+NO_MEMORY = "memory ran out; raise its limit (`ulimit -v`), or use fewer --workers"
+
+
+@pytest.fixture(autouse=True)
+def hear_signals() -> Iterator[None]:
+    """Let Ctrl-C work, which a shell's background job ignores."""
+    with signals_restored():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
 
 
 def end_with(error: BaseException, command: str = "bake") -> subprocess.CompletedProcess[str]:
@@ -53,6 +63,10 @@ def end_with(error: BaseException, command: str = "bake") -> subprocess.Complete
             "Permission denied; fix this and run the same command again",
         ),
         (OSError("odd"), "sample", 1, "odd; fix this and run the same command again"),
+        (MemoryError(), "bake", 1, NO_MEMORY),
+        (ImportError("libarrow.so: failed to map segment from shared object"), "bake", 1, NO_MEMORY),
+        (RuntimeError("can't start new thread"), "bake", 1, NO_MEMORY),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "bake", 1, NO_MEMORY),
         (
             RuntimeError("cannot cache function 'f': no locator available for file 'x'"), "bake", 1,
             "numba can write its cache neither beside the code nor in your cache folder;"
@@ -66,20 +80,17 @@ def test_exception_is_one_line_and_code(error: BaseException, command: str, stat
     assert (done.returncode, done.stdout, done.stderr.lstrip("\n")) == (status, "", f"fdsl: {message}\n")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError(), EOFError("Ran out of input")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), ImportError("no module"), ZeroDivisionError(), EOFError("Ran out of input")]
+)
 def test_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         end_with(error)
 
 
 def raise_by_signal(number: int) -> subprocess.CompletedProcess[str]:
-    """Run a command during which the process gets a signal.
-
-    A shell's background job, such as this test may be, would ignore Ctrl-C.
-    """
-    with signals_restored():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return run_main(lambda: exits.run(click.Command("stop", callback=lambda: signal.raise_signal(number))))
+    """Run a command during which the process gets a signal."""
+    return run_main(lambda: exits.run(click.Command("stop", callback=lambda: signal.raise_signal(number))))
 
 
 @pytest.mark.parametrize(

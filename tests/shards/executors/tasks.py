@@ -15,6 +15,11 @@ def square(number: int) -> int:
     return number * number
 
 
+def process_number(number: int) -> int:
+    """Return the number of this process."""
+    return os.getpid()
+
+
 def refuse_multiples_of_3(number: int) -> int:
     """Return the square; fail for every third number."""
     if number % 3 == 0:

@@ -93,16 +93,22 @@ def test_idle_workers_that_stop_are_replaced() -> None:
 ENDLESS = """
 import itertools
 from shards.executors.local import LocalExecutor
-from tests.shards.executors.tasks import square
-for outcome in LocalExecutor(2).run(square, itertools.count()):
-    if outcome.item == 10:
+from tests.shards.executors.tasks import process_number
+seen = set()
+for outcome in LocalExecutor(2).run(process_number, itertools.count()):
+    if len(seen) < 2 and len(seen := seen | {outcome.result}) == 2:
         print("begun", flush=True)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_its_parent(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "is_stopped"), [(signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)]
+)
+def test_no_worker_outlives_its_parent(number: int, is_stopped: bool) -> None:
+    """Not even one that is stopped."""
+    if is_stopped and sys.platform != "linux":
+        pytest.skip("only Linux kills a stopped process with its parent")
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS],
         stdout=subprocess.PIPE,
@@ -117,6 +123,8 @@ def test_no_worker_outlives_its_parent(number: int) -> None:
             assert process.stdout.readline() == "begun\n"
             below = descendants(process.pid)
             assert len(workers_of(process.pid)) == 2
+            for worker in workers_of(process.pid) if is_stopped else ():
+                os.kill(worker, signal.SIGSTOP)
             if number == signal.SIGINT:
                 os.killpg(process.pid, number)  # as a terminal does
             else:
