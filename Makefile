@@ -6,16 +6,18 @@ WORKERS ?=
 FAMILY ?= exfractal
 SEED ?= 0
 PROCESSES ?= 2
+PYTHONS ?= python3.11 python3.12 python3.13
 SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
 	@echo 'make test-fast    run the fast tests, in under a minute'
 	@echo 'make test         run all tests but the trainer'"'"'s'
+	@echo 'make test-pythons compare goldens and tars of several interpreters: [PYTHONS="python3.11 python3.12"]'
 	@echo 'make train-smoke  bake a quick start and train on it for a minute, on two processes of this CPU'
 	@echo 'make test-train   run the trainer'"'"'s tests, with torch for CPUs in .venv-train'
 	@echo 'make lint         check style and types'
@@ -59,6 +61,20 @@ test: .venv/test
 
 test-fast: .venv/test
 	@$(BIN)/python -m pytest $(SPREAD) -m 'not slow'
+
+# Every interpreter passes the goldens, and its tars have the bytes of the first one's.
+test-pythons:
+	@set -e; first=; for python in $(PYTHONS); do \
+	version=$$($$python -c 'import platform; print(platform.python_version())'); folder=.venv/pythons/$$version; \
+	echo "$$python: Python $$version, installing into $$folder"; \
+	$$python -m venv $$folder; \
+	$$folder/bin/python -m pip install --quiet --disable-pip-version-check --editable . hypothesis pytest; \
+	$$folder/bin/python -m pytest -q tests/test_goldens.py; \
+	rm -rf $$folder/data; \
+	for family in exfractal rcdb; do $$folder/bin/fdsl bake quickstart-$$family -o $$folder/data/$$family -q $(workers); done; \
+	(cd $$folder/data; sha256sum */*.tar) > $$folder/tars.txt; \
+	first=$${first:-$$folder/tars.txt}; cmp $$first $$folder/tars.txt; done; \
+	echo 'the same bytes'
 
 .venv-train/done: setup.cfg trainer/constraints-cpu.txt trainer/torch-cpu.txt | $(BIN)/fdsl
 	@echo 'installing torch for CPUs, timm and the trainer'"'"'s other packages into .venv-train'
