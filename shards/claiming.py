@@ -109,8 +109,9 @@ def claim_directory(
     Raises
     ------
     InputError
-        The directory holds another dataset or foreign files, or was begun with other categories.
+        The directory holds another dataset, foreign files or a link, or was begun with other categories.
     """
+    refuse_links(path)
     manifest = stored_manifest(path, spec, given)
     if manifest and not replace_table and (path / CATEGORIES).exists():
         return stored_directory(path, manifest)
@@ -126,6 +127,16 @@ def claim_directory(
         _write_manifest(path, dataset)
     write_table(path / CATEGORIES, dataset.table)
     return Directory(path.absolute(), dataset)
+
+
+def refuse_links(path: Path) -> None:
+    """Raise InputError if a directory's folders are links.
+
+    Files would be written, and deleted, where they point.
+    """
+    for folder in (path / SAMPLES, path / RECEIPTS):
+        if folder.is_symlink():
+            raise InputError(f"`{folder}` is a symbolic link; put a folder in its place")
 
 
 def _write_manifest(path: Path, dataset: Dataset) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
 from shards.baking import bake_shards, swept
-from shards.claiming import claim_directory, given_dataset
+from shards.claiming import claim_directory, given_dataset, refuse_links
 from shards.directory import Directory, directory_path, stored_directory
 from shards.events import Listener, ignore
 from shards.executors.contract import Executor, require_executor
@@ -94,6 +94,7 @@ def repair(
         )
     planned, selection = plan_shards(spec), Selection(spec, split, shards, rerender, seed)
     with nullcontext() if dry_run else locked(path, planned.index(selection.shards[0]), len(selection.shards)):
+        refuse_links(path)
         _refuse_obstacles(path, selection.shards)
         lost: tuple[Problem, ...] = ()
         try:

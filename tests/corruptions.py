@@ -7,12 +7,15 @@ prints a line per kind of damage. The tests do the same.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
+import struct
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,6 +131,23 @@ def change_table(target: Target, rng: random.Random) -> None:
     reseal(*target)
 
 
+def change_schema(target: Target, rng: random.Random) -> None:
+    """Keep every value of the table, and change what describes them."""
+    table = pq.read_table(target.table)
+    k, n = rng.randrange(table.num_columns), table.num_columns
+    field = table.schema.field(k)
+    kind = {pa.string(): pa.large_string(), pa.float64(): pa.float32()}.get(field.type, pa.int64())
+    fields = [field.with_type(kind), field.with_nullable(False), field.with_metadata({"a": "b"})]
+    table = rng.choice([
+        *(table.cast(table.schema.set(k, changed), safe=False) for changed in fields),
+        table.replace_schema_metadata({"pandas": "{}"}),
+        table.append_column("x", table.column(k)),
+        table.select([(k + 1) % n for k in range(n)]),
+    ])  # fmt: skip
+    pq.write_table(table, target.table, store_schema=rng.random() < 0.9)
+    reseal(*target)
+
+
 def nest_tar_headers(target: Target, rng: random.Random) -> None:
     """Write headers that a tar reader nests, or that promise gigabytes."""
     kind = rng.choice([tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, tarfile.SYMTYPE, b"Z"])
@@ -219,6 +239,42 @@ def truncate_png(files: Members, rng: random.Random) -> None:
     files[k] = files[k][0], files[k][1][: rng.randrange(len(files[k][1]))]
 
 
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _sub_filtered(row: bytes) -> bytes:
+    return b"\1" + bytes(b - a & 255 for a, b in itertools.pairwise(b"\0" + row[1:]))
+
+
+@_resealed
+def change_structure_of_png(files: Members, rng: random.Random) -> None:
+    """Keep every pixel of an image, and write it another way."""
+    k = rng.randrange(0, len(files), 2)
+    name, png = files[k]
+    start, data, end = png[:33], png[41:-16], png[-12:]
+    rows, at, head = zlib.decompress(data), rng.randrange(1, len(data)), bytearray(png[16:29])
+    n_row = len(rows) // 64
+    filtered = b"".join(_sub_filtered(rows[at : at + n_row]) for at in range(0, len(rows), n_row))
+    head[rng.choice([10, 11, 12])] ^= 1
+    image = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    files[k] = name, rng.choice([
+        start + _chunk(b"tEXt", b"Comment\0x") + _chunk(b"IDAT", data) + end,
+        start + _chunk(b"IDAT", data) + _chunk(b"eXIf", rng.randbytes(9)) + end,
+        start + _chunk(b"IDAT", data[:at]) + _chunk(b"IDAT", data[at:]) + end,
+        start + _chunk(b"IDAT", data) + _chunk(b"IDAT", b"") + end,
+        start + _chunk(b"IDAT", data + rng.randbytes(9)) + end,
+        start + _chunk(b"IDAT", zlib.compress(rows, rng.choice([0, 1, 6, 9]))) + end,
+        start + _chunk(b"IDAT", zlib.compress(filtered, 2)) + end,
+        png[:8] + _chunk(b"IHDR", bytes(head)) + png[33:],
+        png + rng.randbytes(9),
+        png + png,
+        bytes(cv2.imencode(".png", image)[1]),
+        bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))[1]),
+    ])  # fmt: skip
+
+
 @_resealed
 def change_pixel(files: Members, rng: random.Random) -> None:
     k = rng.randrange(0, len(files), 2)
@@ -241,7 +297,7 @@ BY_HASH = (
 )  # fmt: skip
 BY_CONTENT = (
     swap_two_members, write_wrong_label, rename_member, delete_member, add_member, flip_bit_of_png, truncate_png,
-    change_table, nest_tar_headers, change_header, append_archive,
+    change_table, change_schema, change_structure_of_png, nest_tar_headers, change_header, append_archive,
 )  # fmt: skip
 BY_RENDERING = (change_pixel, swap_two_images)
 HARMS: dict[Harm, str] = {

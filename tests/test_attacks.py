@@ -1,30 +1,53 @@
-"""Files that someone else made run no code."""
+"""Files that someone else made do no harm. See tests/attacks."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
 import pytest
 
-from tests.shards.conftest import run_fdsl
-
-SPEC = "name: attacked\nfamily: exfractal\ncategories: 3\ninstances: {train: 4}\nimage: {size: 32}\nparams: {points: 100}\n"
-MODULES = ("json", "joblib", "multiprocessing", "numba", "pickle", "shards", "signal", "struct", "threading")
-COMMANDS = (
-    ["sample", "spec.yaml", "-o", "categories.parquet"],
-    ["bake", "spec.yaml", "-o", "out", "--workers", "2"],
-    ["verify", "out", "--workers", "2", "--rerender", "5"],
-    ["repair", "out", "--workers", "2"],
-    ["plan", "spec.yaml", "--workers", "2"],
-)
+from tests.attacks import KINDS, Attack, Kind, faults
+from tests.attacks.__main__ import main
 
 
 @pytest.mark.slow
-def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    for name in MODULES:
-        (tmp_path / f"{name}.py").write_text("open('imported', 'a').write(__name__)\n")
-    for command in COMMANDS:
-        done = run_fdsl(*command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert not (tmp_path / "imported").exists(), command
+@pytest.mark.parametrize("name", KINDS)
+def test_attack_does_no_harm(name: str) -> None:
+    assert faults(KINDS[name]) == []
+
+
+def script(text: str) -> Kind:
+    """Return an attack that runs a program."""
+    return lambda folder: Attack((sys.executable, "-c", text), "sorry")
+
+
+HARMFUL = {
+    "print('sorry')": "exit code 0",
+    "raise ValueError('sorry')": "a traceback",
+    "import os; print('sorry', flush=True); os.abort()": "killed by signal 6",
+    "import sys; bytes(2**32)": "a traceback",
+    "import sys; sys.exit('no')": "it does not say 'sorry'",
+    "import sys; sys.exit('sorry' * 1000)": "a last line of 5,000 characters",
+    "import sys; open('evil', 'w'); sys.exit('sorry')": "it wrote or deleted files",
+    "import sys, os; open(os.path.expanduser('~/evil'), 'w'); sys.exit('sorry')": "it wrote or deleted files",
+}
+
+
+@pytest.mark.parametrize("text", HARMFUL)
+def test_harm_is_seen(text: str) -> None:
+    assert any(fault.startswith(HARMFUL[text]) for fault in faults(script(text)))
+
+
+def test_right_refusal_is_no_harm() -> None:
+    assert faults(script("import sys; sys.exit('sorry')")) == []
+
+
+def test_attacks_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = {"one_good": script("import sys; sys.exit('sorry')"), "one_bad": script("pass"), "other": script("pass")}
+    monkeypatch.setattr("tests.attacks.__main__.KINDS", kinds)
+    monkeypatch.setattr("sys.argv", ["attacks", "one"])
+    assert main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["one", "good"], ["one", "bad"]]
+    assert lines[0].endswith(" no harm")
+    assert lines[2] == "2 attacks, 1 with harm"
