@@ -103,6 +103,20 @@ def unsafe_calls(tree: ast.AST) -> Iterator[str]:
             yield from ("allow_pickle" for keyword in node.keywords if keyword.arg == "allow_pickle")
 
 
+def unbounded_reads(tree: ast.AST) -> Iterator[str]:
+    """Yield what reads a whole file, of whatever size."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("read_bytes", "read_text", "ParquetFile", "read_metadata"):
+            yield node.attr
+        if isinstance(node, ast.Call) and dotted(node.func) in (
+            "json.load",
+            "pq.read_table",
+            "np.load",
+            "tarfile.open",
+        ):
+            yield dotted(node.func)
+
+
 def fastmath(tree: ast.AST) -> Iterator[str]:
     """Yield where a compiler may change the last bit."""
     for node in ast.walk(tree):
@@ -213,6 +227,13 @@ def test_nothing_runs_code_from_data() -> None:
     assert hits(unsafe_calls, LIBRARY) == []
 
 
+def test_readers_know_their_bound() -> None:
+    own_files = "fdsl/dataset/sources.py: read_text"  # of the presets
+    after_parse_parquet = "shards/samples.py: read_metadata"
+    readers = {path: text for path, text in LIBRARY.items() if path != "fdsl/dataset/parquet.py"}
+    assert sorted(hits(unbounded_reads, readers)) == [own_files, after_parse_parquet]
+
+
 def test_everything_public_has_a_docstring() -> None:
     assert hits(undocumented, LIBRARY) == []
 
@@ -235,6 +256,8 @@ def test_everything_public_has_a_docstring() -> None:
         (unsafe_calls, "eval(text)", "eval"),
         (unsafe_calls, "os.system(text)", "os.system"),
         (unsafe_calls, "subprocess.run(text, shell=True)", "shell=True"),
+        (unbounded_reads, "path.read_bytes()", "read_bytes"),
+        (unbounded_reads, "json.load(file)", "json.load"),
         (undocumented, '"""Doc."""\nclass A:\n    """Doc."""\n    def b(self): pass', "A.b"),
         (undocumented, '"""Doc."""\ndef f(): pass\ndef _g(): pass', "f"),
         (undocumented, "x = 1", "the module"),

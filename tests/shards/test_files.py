@@ -30,6 +30,16 @@ def test_new_file_without_hard_links(number: int, tmp_path: Path, monkeypatch: p
     assert (tmp_path / "file").read_bytes() == b"first"
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644)])
+def test_new_file_has_the_permissions_of_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
+    old = os.umask(umask)
+    try:
+        write_file(tmp_path / "new", b"")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == mode
+
+
 def test_failed_link_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(source: Path, target: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(source), None, str(target))
