@@ -11,7 +11,7 @@ import yaml
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import BAKED, FORMAT, OLDER_FORMATS, Spec, difference, hash_of_format, parse_spec
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.errors import InputError, one_line
 from fdsl.version import VERSION, made_with
 from shards.layout import RECEIPTS, SPEC
 
@@ -42,7 +42,8 @@ class Manifest:
 
     def other_versions(self) -> str | None:
         """Return the first difference from the installed versions, or None."""
-        return difference(self.made_with, made_with(), MADE_WITH)
+        differs = difference(self.made_with, made_with(), MADE_WITH)
+        return one_line(differs) if differs else None
 
     def require_current(self, path: Path) -> None:
         """Raise InputError if the dataset has an older format.

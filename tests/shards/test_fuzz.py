@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from fdsl import Dataset, InputError, Problem, Spec, bake, load_spec, open_directory, repair, search_categories
 from fdsl.dataset.categories import read_table
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import image_names, plan_shards
+from fdsl.dataset.sources import read_yaml
 from shards.directory import Directory
+from shards.manifest import Manifest
 from tests import corruptions
 from tests.shards.conftest import SERIAL, run_fdsl, small_mapping, small_spec, snapshot
-from tests.shards.harm import invoke, problems
+from tests.shards.harm import invoke, problems, reseal
 
 T = TypeVar("T")
 
@@ -151,7 +153,7 @@ def test_yaml_that_expands_to_billions_is_refused(tmp_path: Path) -> None:
     path.write_text(f"name: x\nfamily: rcdb\ncategories: 5\ninstances: {{train: 1}}\nseed: {nest}\n")
     error = result_or_error(lambda: load_spec(path))
     assert isinstance(error, InputError)
-    assert "`seed` (=[[[[...], [...]" in str(error)
+    assert "anchors, aliases and tags (&, *, !) are not read" in str(error)
 
 
 # Categories tables
@@ -266,6 +268,37 @@ def test_damaged_file_is_found_or_harmless(name: str, tiny_copy: Directory) -> N
         # comments, order and statistics of the other two say nothing
         assert is_found or name in ("shards.parquet", "spec.yaml") or path.read_bytes() == original
     assert n_found > 20
+
+
+@pytest.mark.parametrize("name", ["samples/train-000000.parquet", "categories.parquet", "shards.parquet"])
+def test_damaged_table_that_is_sealed_ends_in_one_line(name: str, tiny_copy: Directory) -> None:
+    path, shard = tiny_copy.path / name, plan_shards(tiny_copy.spec)[0]
+    original, n_found = path.read_bytes(), 0
+    n_footer = 8 + int.from_bytes(original[-8:-4], "little")
+    for seed in range(150):
+        rng = random.Random(seed)
+        edited = bytearray(original)
+        for _ in range(rng.choice((1, 1, 4))):
+            edited[-rng.randrange(1, n_footer)] = rng.randrange(256)
+        path.write_bytes(edited)
+        reseal(tiny_copy, shard)
+        result = result_or_error(lambda: problems(tiny_copy))
+        n_found += isinstance(result, InputError) or bool(result)
+    assert n_found > 50
+
+
+@FUZZ
+@given(VALUES)
+@example({"a\nb": 1})
+def test_other_versions_of_any_shape_are_told_in_one_line(value: Any) -> None:
+    made_with = as_json(value)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "spec.yaml")
+        path.write_text(yaml.safe_dump({"made_with": made_with}))
+        read = result_or_error(lambda: read_yaml(path))
+        if not isinstance(read, InputError):
+            line = Manifest(small_spec("rcdb"), "", "", read["made_with"]).other_versions()
+            assert line is None or len(line.splitlines()) == 1
 
 
 # Shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import random
@@ -169,14 +170,23 @@ def test_bake_replaces_a_deleted_tar(copy: Directory, shard: Shard, baked: Path)
 
 
 def test_unreadable_file_is_found(copy: Directory, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_bytes = Path.read_bytes
+    """Also if the disk fails in the middle of a file."""
+    open_path = Path.open
 
-    def fail_for_tar(path: Path) -> bytes:
-        if path == copy.tar(shard):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return read_bytes(path)
+    class Broken(io.BytesIO):
+        def read(self, n_bytes: int | None = -1) -> bytes:
+            if self.tell() >= 4096:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(n_bytes)
 
-    monkeypatch.setattr(Path, "read_bytes", fail_for_tar)
+    def fail_for_tar(path: Path, *arguments: Any, **options: Any) -> Any:
+        file = open_path(path, *arguments, **options)
+        if path != copy.tar(shard):
+            return file
+        with file:
+            return Broken(file.read())
+
+    monkeypatch.setattr(Path, "open", fail_for_tar)
     assert the_problem(copy) == (Kind.SHARD, TAR, "cannot be read: Input/output error")
 
 
