@@ -39,8 +39,9 @@ from PIL import Image
 from trainer.batches import Batches
 from trainer.data import Shards, loader
 from trainer.images import OnDevice, TrainTransform, collate, decode
-from trainer.info import build_index, read_split
+from trainer.info import read_split
 from trainer.recipe import Recipe
+from trainer.tars import build_index
 
 import timm  # after the trainer, which makes torchvision importable
 from timm.data import create_transform

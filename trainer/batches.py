@@ -19,15 +19,22 @@ class Batches(torch.utils.data.Sampler[list[int]]):
     """
 
     def __init__(
-        self, n: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, shuffle: bool = True, repeats: int = 1
+        self,
+        n: int,
+        batch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        repeats: int = 1,
     ) -> None:
-        self.n, self.batch, self.rank, self.world = n, batch, rank, world
+        self.n, self.batch, self.rank, self.world_size = n, batch, rank, world_size
         self.seed, self.shuffle, self.repeats = seed, shuffle, repeats
-        self.start, self.steps = 0, -(-n // (batch * world))  # steps per epoch
+        self.start, self.steps = 0, -(-n // (batch * world_size))  # steps per epoch
 
-    def groups(self, size: int) -> list[range]:
-        """Return an epoch's steps in groups, one per update."""
-        return [range(k, min(k + size, self.steps)) for k in range(0, self.steps, size)]
+    def group(self, k: int, size: int) -> range:
+        """Return the steps of an epoch's update k."""
+        return range(k * size, min((k + 1) * size, self.steps))
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the j of an epoch in order, int64 (n,)."""
@@ -37,25 +44,25 @@ class Batches(torch.utils.data.Sampler[list[int]]):
 
     def total(self, step: int) -> int:
         """Count a step's samples over all ranks."""
-        return min(self.batch * self.world, self.n - step * self.batch * self.world)
+        return min(self.batch * self.world_size, self.n - step * self.batch * self.world_size)
 
     def count(self, step: int, rank: int | None = None) -> int:
         """Count a step's samples on a rank, or this one."""
-        return max(0, -(-(self.total(step) - (self.rank if rank is None else rank)) // self.world))
+        return max(0, -(-(self.total(step) - (self.rank if rank is None else rank)) // self.world_size))
 
     def weight(self, step: int, group: range) -> float:
         """Return the weight of this rank's batch mean.
 
         Summed over a group's steps and averaged over ranks, weighted means are the mean over all its samples.
         """
-        return self.count(step) * self.world / sum(self.total(k) for k in group)
+        return self.count(step) * self.world_size / sum(self.total(k) for k in group)
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = divmod(self.start, self.steps)
         while True:
             order = self.order(epoch)
             for step in range(first, self.steps):
-                start = step * self.batch * self.world
-                samples = order[start + self.rank : start + self.total(step) : self.world]
+                start = step * self.batch * self.world_size
+                samples = order[start + self.rank : start + self.total(step) : self.world_size]
                 yield [*samples.tolist(), *np.resize(order, SMALLEST).tolist()][: max(len(samples), SMALLEST)]
             epoch, first = epoch + 1, 0

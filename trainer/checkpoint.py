@@ -2,21 +2,50 @@
 
 import io
 import os
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 from safetensors import safe_open
 
-from trainer.errors import InputError
+from trainer.errors import InputError, explain, one_line
 
 MAY_CHANGE = {"keep_every", "compile"}  # of the recipe, on resume
+LARGEST_PLAIN = 16 << 20  # bytes of a checkpoint's plain part; ViT-B's take 0.1 MB
+
+Tensors = Annotated[dict[str, torch.Tensor], Field(min_length=1)]
+Word = Annotated[str, Field(max_length=100)]
+
+
+class Weights(BaseModel, strict=True, arbitrary_types_allowed=True):
+    """What fine-tuning reads of a checkpoint."""
+
+    state_dict: Tensors
+    state_dict_ema: Tensors | None = None
+    arch: str = Field("", pattern=r"^\w*(\.\w+)?$", max_length=100)  # no place to load a model from
+
+
+class Checkpoint(Weights):
+    """What resuming reads of a checkpoint."""
+
+    update: NonNegativeInt
+    best: float = Field(ge=-1, le=100)
+    log_bytes: NonNegativeInt
+    recipe: dict[str, bool | int | float | str]
+    n_classes: int
+    dataset: Word
+    processes: int
+    workers: int
+    optimizer: dict[str, Any]
+    scaler: dict[str, int | float]
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -40,29 +69,41 @@ def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any])
     write(path, safetensors.torch.save(tensors, {key: str(value) for key, value in metadata.items()}))
 
 
-def load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Any:
     """Read a checkpoint, or a .safetensors file's metadata and `state_dict`."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            return {**(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        plain = [part for part in parts if part.filename.endswith(".pkl")]
+        if sum(part.file_size for part in parts) > path.stat().st_size or any(
+            part.file_size > LARGEST_PLAIN or b"bytearray\n" in archive.read(part) for part in plain
+        ):  # torch stores uncompressed; a bytearray may be of any size
+            raise ValueError("too large")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load(path: Path, schema: type[Weights] = Weights) -> Any:
+    """Read a checkpoint of a schema."""
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {**(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(content, state_dict=dict(content["state_dict"]))
+        return schema.model_validate(_load(path))
     except OSError:
         raise
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
-        reason = f"is truncated, or holds more than tensors and plain values ({type(error).__name__})"
-        raise InputError(f"`{path}` is not a checkpoint: it has no `state_dict`, {reason}") from None
+        reason = f"it is truncated, or holds more than tensors and plain values ({type(error).__name__})"
+        reason = explain(error) if isinstance(error, ValidationError) else reason
+        raise InputError(f"`{path}` is not a checkpoint of this trainer: {reason}") from None
 
 
-def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
+def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any]) -> Checkpoint | None:
     """Read the checkpoint of a run, if there is one."""
     if not path.exists():
-        return {}
-    content = load(path)
-    before, now = content | content.get("recipe", {}), run | recipe
+        return None
+    content: Checkpoint = load(path, Checkpoint)
+    before, now = dict(content) | content.recipe, run | recipe
     for key in now.keys() - MAY_CHANGE:
         if before.get(key) != now[key]:
-            change = f"{key} {before.get(key)}, not {now[key]}"
+            change = f"{key} {one_line(before.get(key)):.100}, not {now[key]}"
             raise InputError(f"`{path}` has {change}; resume it unchanged, or give another --out")
     return content

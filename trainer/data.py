@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from torchvision.datasets import ImageFolder
 from webdataset import filters, gopen
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from trainer.batches import SMALLEST, Batches
 from trainer.errors import InputError, one_line
-from trainer.images import ENDINGS, Sample, Transform, collate, load, parse_label
-from trainer.info import INFO, Split, build_index, check_sizes, is_url, read_split
+from trainer.images import LARGEST, Sample, Transform, collate, load
+from trainer.info import INFO, Split, is_url, read_split
 from trainer.ranks import Ranks
 from trainer.recipe import Options
+from trainer.tars import Sequential, build_index, check_sizes, samples
 
 SHUFFLE = 1000  # samples in a worker's shuffle buffer
-_open_tar = functools.lru_cache(maxsize=512)(io.FileIO)
+N_OPEN = max(1, min(512, os.sysconf("SC_OPEN_MAX") // 4))  # tars; the loader's batches are open files, too
+_open_tar = functools.lru_cache(maxsize=N_OPEN)(io.FileIO)
 TRIES = 5  # failures in a row to read a sample; waits 1, 2, 4, ... seconds between them
 
 
@@ -67,7 +68,11 @@ class Folder(Images):
     def read(self, i: int) -> tuple[bytes, int, str]:
         """Return a sample's file, its label, and its name for errors."""
         path, label = self.files.samples[i]
-        return Path(path).read_bytes(), label, f"`{path}`"
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise InputError(f"`{path}` has more than the {LARGEST:,} bytes that an image may have")
+        return content, label, f"`{path}`"
 
 
 class Shards(Images):
@@ -82,18 +87,6 @@ class Shards(Images):
         shard, offset, size, label = self.index[i].tolist()
         path = self.split.path(shard)
         return os.pread(_open_tar(path).fileno(), size, offset), label, f"`{path}`: the image at byte {offset}"
-
-
-class _Hashed:
-    """File that hashes what is read from it."""
-
-    def __init__(self, file: Any) -> None:
-        self.file, self.hash = file, hashlib.sha256()
-
-    def read(self, n: int = -1) -> Any:
-        content = self.file.read(n)
-        self.hash.update(content)
-        return content
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -133,9 +126,11 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        b = self.batches
-        before = sum((b.steps - 1) * b.batch + b.count(b.steps - 1, rank) for rank in range(b.rank))
-        lengths = [sum(b.count(step) for step in self._steps(epoch, k, workers)) for k in range(worker + 1)]
+        batches, last = self.batches, self.batches.steps - 1
+        before = sum(last * batches.batch + batches.count(last, rank) for rank in range(batches.rank))
+        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
+        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
+        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -192,30 +187,26 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
     def _open(self, shard: int, low: int, high: int) -> Iterator[tuple[bytes, int, str]]:
         """Yield content, label and name of a shard's complete samples."""
         url, length = self.split.path(shard), self.split.shard_lengths[shard]
-        tar = _Hashed(gopen(url))
-        samples = iter(group_by_keys(tar_file_expander([{"url": url, "stream": tar}])))
-        for k, sample in enumerate(itertools.islice(samples, low, high), low):
-            name, kinds = f"`{url}`: {sample['__key__']}", [kind for kind in ENDINGS if kind in sample]
-            if not kinds or "cls" not in sample:
-                raise ValueError(f"{sample['__key__']} has no .cls or no image ({', '.join(ENDINGS)})")
+        read = Sequential(gopen(url))
+        found = samples(read, read, url, self.split.n_classes)
+        for k, (content, label, name) in enumerate(itertools.islice(found, low, high), low):
             if k + 1 == length:  # before the last sample, after which nobody may ask again
-                if next(samples, None) is not None:
+                if next(found, None) is not None:
                     raise InputError(f"`{url}` holds more samples than the {length:,} of {INFO}")
-                while tar.read(1 << 16):
-                    pass
-                self.split.must_have_sha256(shard, tar.hash.hexdigest())
-            yield sample[kinds[0]], parse_label(sample["cls"], f"{name}.cls", self.split.n_classes), name
+                read.read(1 << 20)  # the rest; longer ones are not tars
+                self.split.must_have_sha256(shard, read.hash.hexdigest())
+            yield content, label, f"`{url}`: {name}"
 
 
-def open_split(o: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
+def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
     """Open a split of folders, shards or a URL."""
-    folder = Path(o.data) / name
-    if not is_url(o.data) and folder.is_dir() and not (Path(o.data) / INFO).exists():
+    folder = Path(options.data) / name
+    if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
         return Folder(folder, transform, seed)
-    split = ranks.from_first(lambda: read_split(o.data, name, o.classes))
-    if is_url(o.data):
+    split = ranks.from_first(lambda: read_split(options.data, name, options.classes))
+    if is_url(options.data):
         return Stream(split, transform, seed)
-    index = ranks.from_first(lambda: build_index(split, o.out))
+    index = ranks.from_first(lambda: build_index(split, options.out))
     if ranks.rank > 0:
         check_sizes(split)  # another machine may have a copy of its own
     return Shards(split, index, transform, seed)

@@ -1,4 +1,4 @@
-"""Images: decoding, augmentation in the workers, collation, augmentation on the device."""
+"""Decoding, augmentation in the workers, collation, augmentation on the device."""
 
 import io
 import math
@@ -20,6 +20,9 @@ from trainer.errors import InputError
 from trainer.recipe import Recipe
 
 ENDINGS = ("png", "jpg", "jpeg", "webp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")  # Pillow starts other programs for some of the others
+LARGEST = 64 << 20  # bytes of an image's file
+LONGEST = 8  # times its shorter side: what validation sees of an image
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Transform = Callable[[np.ndarray], np.ndarray]
 Sample = tuple[bytes, int, str, int, int]
@@ -35,7 +38,7 @@ def decode(content: bytes) -> np.ndarray:
     """Decode a file to uint8 (height, width, 1 or 3)."""
     if (pixels := _decode_unfiltered(content)) is not None:
         return pixels
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         return np.atleast_3d(np.array(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
 
@@ -49,23 +52,24 @@ def _decode_unfiltered(content: bytes) -> np.ndarray | None:
     width, height, depth, *kind = struct.unpack(">IIBBBBB", content[16:29])
     end, stride = 41 + int.from_bytes(content[33:37]), 1 + (width * depth + 7) // 8
     is_plain = kind == [0, 0, 0, 0] and depth in (1, 8) and content[end + 8 : end + 12] == b"IEND"
-    if not is_plain or width * height > (Image.MAX_IMAGE_PIXELS or 0):
+    if not is_plain or not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or 0):
         return None
     try:
-        data = isal_zlib.decompress(content[41:end], bufsize=height * stride)
+        inflate = isal_zlib.decompressobj()
+        data = inflate.decompress(content[41:end], height * stride + 1)  # and no more, whatever it holds
         rows = np.frombuffer(data, dtype=np.uint8).reshape(height, stride)
     except (isal_zlib.error, ValueError):  # type: ignore[misc]
         return None
     pixels = rows[:, 1:, None]
     if depth == 1:
         pixels = np.unpackbits(pixels, axis=1, count=width) * np.uint8(255)
-    return None if rows[:, 0].any() else pixels
+    return pixels if inflate.eof and not rows[:, 0].any() else None
 
 
 def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor, int]:
-    """Return a sample's image, transformed, uint8 (1 or 3, size, size), and its label.
+    """Return a sample's transformed image and its label.
 
-    Its randomness depends on (seed, visit, number) alone.
+    The image is uint8 (1 or 3, size, size). Its randomness depends on (seed, visit, number) alone.
     """
     content, label, name, visit, i = sample
     seed_all(seed, visit, i)
@@ -78,7 +82,7 @@ def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor,
 
 def parse_label(content: bytes, name: str, n_classes: int) -> int:
     """Return the label in a .cls member."""
-    if not content.strip().isdigit() or int(content) >= n_classes:
+    if len(content) > 20 or not content.strip().isdigit() or int(content) >= n_classes:
         rule = f"must be a whole number below {n_classes}, the number of classes"
         raise InputError(f"{name} is {content[:20]!r}; it {rule}")
     return int(content)
@@ -100,24 +104,32 @@ def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.
     return torch.nn.functional.interpolate(image, size, mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
 
 
+def center(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Crop both sides to at most `size`."""
+    top, left = (max(0, (side - size) // 2) for side in pixels.shape[:2])
+    return pixels[top : top + size, left : left + size]
+
+
 class TrainTransform:
     """timm's random crop, flip and RandAugment, to a square.
 
     Grey images keep one channel, which is faster than three and gives the same pixels.
     """
 
-    def __init__(self, r: Recipe) -> None:
-        self.size, self.flip = (r.size, r.size), r.flip
-        self.crop = RandomResizedCropAndInterpolation(r.size, scale=(r.crop_scale, 1.0))
+    def __init__(self, recipe: Recipe) -> None:
+        self.size, self.flip = (recipe.size, recipe.size), recipe.flip
+        self.crop = RandomResizedCropAndInterpolation(recipe.size, scale=(recipe.crop_scale, 1.0))
         colors = tuple(round(255 * mean) for mean in MEAN)
-        fills = {1: round(sum(colors) / 3), 3: colors} if r.randaugment else {}
-        options = {channels: {"translate_const": int(0.45 * r.size), "img_mean": fills[channels]} for channels in fills}
+        fills = {1: round(sum(colors) / 3), 3: colors} if recipe.randaugment else {}
+        options = {
+            channels: {"translate_const": int(0.45 * recipe.size), "img_mean": fills[channels]} for channels in fills
+        }
         try:
             self.randaugment = {
-                channels: rand_augment_transform(r.randaugment, options[channels]) for channels in fills
+                channels: rand_augment_transform(recipe.randaugment, options[channels]) for channels in fills
             }
         except (AssertionError, KeyError, ValueError):
-            raise InputError(f"`randaugment` (={r.randaugment}) must be a string of timm, or empty") from None
+            raise InputError(f"`randaugment` (={recipe.randaugment}) must be a string of timm, or empty") from None
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         height, width, channels = pixels.shape
@@ -134,25 +146,32 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resize the shorter side to size / eval_crop; crop the center."""
+    """Resize the shorter side to size / eval_crop; crop the center.
 
-    def __init__(self, r: Recipe) -> None:
-        self.size, self.shorter = r.size, math.floor(r.size / r.eval_crop)
+    Of a longer image than LONGEST, its center: resized as a whole, it could take any memory.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.size, self.shorter = recipe.size, math.floor(recipe.size / recipe.eval_crop)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        pixels = center(pixels, LONGEST * min(pixels.shape[:2]))
         height, width = (round(side * self.shorter / min(pixels.shape[:2])) for side in pixels.shape[:2])
-        top, left = (height - self.size) // 2, (width - self.size) // 2
-        return resize(pixels, (height, width), "bicubic")[top : top + self.size, left : left + self.size]
+        return center(resize(pixels, (height, width), "bicubic"), self.size)
 
 
 class OnDevice:
     """Normalization, random erasing, and mixup or cutmix with label smoothing, by timm."""
 
-    def __init__(self, r: Recipe, n_classes: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, n_classes: int, device: torch.device) -> None:
         self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
-        self.erase = RandomErasing(r.erasing, mode="pixel", device=device.type)
-        options = {"prob": float(max(r.mixup, r.cutmix) > 0), "label_smoothing": r.smoothing, "num_classes": n_classes}
-        self.mix = Mixup(r.mixup, r.cutmix, **options)
+        self.erase = RandomErasing(recipe.erasing, mode="pixel", device=device.type)
+        options = {
+            "prob": float(max(recipe.mixup, recipe.cutmix) > 0),
+            "label_smoothing": recipe.smoothing,
+            "num_classes": n_classes,
+        }
+        self.mix = Mixup(recipe.mixup, recipe.cutmix, **options)
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """Normalize uint8 (batch, 1 or 3, size, size) to float32."""

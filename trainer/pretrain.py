@@ -34,47 +34,53 @@ from trainer.recipe import FinetuneOptions, Options, Recipe, parse
 class Run:
     """A run from its start or checkpoint to its end."""
 
-    def __init__(self, r: Recipe, o: Options, ranks: Ranks, weights: dict[str, Any] | None = None) -> None:
-        self.r, self.options, self.ranks = r, o, ranks
-        train_set = open_split(o, o.train_split, TrainTransform(r), r.seed, ranks)
-        val_set = open_split(o, o.val_split, EvalTransform(r), r.seed, ranks)
+    def __init__(self, recipe: Recipe, options: Options, ranks: Ranks, weights: dict[str, Any] | None = None) -> None:
+        self.recipe, self.options, self.ranks = recipe, options, ranks
+        train_set = open_split(options, options.train_split, TrainTransform(recipe), recipe.seed, ranks)
+        val_set = open_split(options, options.val_split, EvalTransform(recipe), recipe.seed, ranks)
         if names := sorted({*train_set.classes} ^ {*val_set.classes}):
             raise InputError(f"the folders of the two splits have different classes: {', '.join(names[:4])}")
-        self.batches = Batches(train_set.n, r.batch, ranks.rank, ranks.world, r.seed, repeats=r.repeats)
-        self.val_batches = Batches(val_set.n, r.batch, ranks.rank, ranks.world, shuffle=False)
-        self.groups = self.batches.groups(r.accumulate)
-        self.n_updates = len(self.groups) * r.epochs
+        self.batches = Batches(
+            train_set.n, recipe.batch, ranks.rank, ranks.world_size, recipe.seed, repeats=recipe.repeats
+        )
+        self.val_batches = Batches(val_set.n, recipe.batch, ranks.rank, ranks.world_size, shuffle=False)
+        self.n_groups = -(-self.batches.steps // recipe.accumulate)  # updates per epoch
+        self.n_updates = self.n_groups * recipe.epochs
         self.same = {  # on resume; workers only where their number changes the order
-            "arch": r.model, "n_classes": train_set.n_classes, "dataset": train_set.dataset,
-            "processes": ranks.world, "workers": o.workers if isinstance(train_set, Stream) else -1,
+            "arch": recipe.model, "n_classes": train_set.n_classes, "dataset": train_set.dataset,
+            "processes": ranks.world_size, "workers": options.workers if isinstance(train_set, Stream) else -1,
         }  # fmt: skip
-        state = checkpoint.load_to_resume(o.out / "last.pt", self.same, r.model_dump()) if o.resume else {}
-        self.update, self.best = state.get("update", 0), state.get("best", -1.0)
+        last = options.out / "last.pt"
+        saved = checkpoint.load_to_resume(last, self.same, recipe.model_dump()) if options.resume else None
+        self.update, self.best = (saved.update, saved.best) if saved else (0, -1.0)
+        if self.update > self.n_updates:
+            raise InputError(f"`{last}` has update {self.update:,} of {self.n_updates:,}; give another --out")
         if self.update != ranks.from_first(lambda: self.update):
-            raise InputError(f"`--out` (={o.out}) must be shared by all machines: their last.pt differ")
-        epoch, group = divmod(self.update, len(self.groups))
-        self.batches.start = epoch * self.batches.steps + self.groups[group].start
-        seed_all(r.seed)
-        net = build_model(r, train_set.n_classes, weights)
-        self.learner = Learner(r, net, self.n_updates, round(len(self.groups) * r.warmup), ranks)
-        for name, part in self.learner.parts.items() if state else ():
-            part.load_state_dict(state[name])
-        self.log = Log(o.out, ranks.rank == 0, r.epochs, self.n_updates, self.update, state.get("log_bytes", 0))
+            raise InputError(f"`--out` (={options.out}) must be shared by all machines: their last.pt differ")
+        epoch, group = divmod(self.update, self.n_groups)
+        self.batches.start = epoch * self.batches.steps + group * recipe.accumulate
+        seed_all(recipe.seed)
+        net = build_model(recipe, train_set.n_classes, weights)
+        self.learner = Learner(recipe, net, self.n_updates, round(self.n_groups * recipe.warmup), ranks)
+        if saved:
+            self.learner.restore(saved)
+        n_bytes = saved.log_bytes if saved else 0
+        self.log = Log(options.out, ranks.rank == 0, recipe.epochs, self.n_updates, self.update, n_bytes)
         pin = ranks.device.type == "cuda"
-        self.images = self.log.timed(loader(train_set, self.batches, o.workers, pin))
-        self.val_images = loader(val_set, self.val_batches, min(o.workers, 2), pin)
+        self.images = self.log.timed(loader(train_set, self.batches, options.workers, pin))
+        self.val_images = loader(val_set, self.val_batches, min(options.workers, 2), pin)
         self.signals: list[int] = []
 
     def train(self) -> int:
         """Train to the end or until a signal; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.signals.append(number))
-        n_groups, save_every = len(self.groups), self.options.save_every
+        n_groups, save_every = self.n_groups, self.options.save_every
         self.learner.net.train()
         if self.update and self.update % n_groups == 0:
             self.validate()  # its checkpoint was written before
         while self.update < self.n_updates:
-            steps = self.groups[self.update % n_groups]
+            steps = self.batches.group(self.update % n_groups, self.recipe.accumulate)
             loss = self.learner.learn(self.update, steps, self.batches, self.images)
             self.log.n_images += sum(self.batches.total(step) for step in steps)
             self.update += 1
@@ -94,21 +100,26 @@ class Run:
 
     def check(self, loss: torch.Tensor, logs: bool) -> None:
         """Log the mean loss, which must be finite."""
-        if self.ranks.world > 1:
+        if self.ranks.world_size > 1:
             dist.all_reduce(loss)
-        value = loss.item() / self.ranks.world
-        if not math.isfinite(value):
-            raise InputError(f"the loss is {value} at update {self.update}; lower --lr, or give --clip 1")
+        value = loss.item() / self.ranks.world_size
+        self.must_be_finite("loss", value)
         if logs:
             self.log.training(self.update, value, self.learner.optimizer.param_groups[0]["lr"])
 
+    def must_be_finite(self, name: str, value: float) -> None:
+        """Refuse a loss of weights that are lost."""
+        if not math.isfinite(value):
+            raise InputError(f"the {name} is {value} at update {self.update}; lower --lr, or give --clip 1")
+
     def validate(self) -> None:
         """Validate after an epoch; write best.pt and checkpoints to keep."""
-        epoch = self.update // len(self.groups)
-        if self.r.keep_every and epoch % self.r.keep_every == 0:
+        epoch = self.update // self.n_groups
+        if self.recipe.keep_every and epoch % self.recipe.keep_every == 0:
             self.save(f"epoch-{epoch:04}.pt")
-        if epoch % self.options.val_every == 0 or epoch == self.r.epochs:
+        if epoch % self.options.val_every == 0 or epoch == self.recipe.epochs:
             scores = self.learner.validate(self.val_batches, self.val_images)
+            self.must_be_finite("validation loss", scores["loss"])
             if scores["top1"] > self.best:
                 self.best = scores["top1"]
                 self.save("best.pt")  # like all checkpoints before the record, so that resuming from it validates again
@@ -117,38 +128,38 @@ class Run:
     def save(self, name: str) -> None:
         """Write a checkpoint on rank 0."""
         if self.ranks.rank == 0:
-            epoch, log_bytes = self.update // len(self.groups), self.log.path.stat().st_size
-            values = {"update": self.update, "epoch": epoch, "best": self.best, "log_bytes": log_bytes}
-            values |= {**self.same, "recipe": self.r.model_dump(), "mean": MEAN, "std": STD}
+            epoch, log_bytes = self.update // self.n_groups, self.log.path.stat().st_size
+            values: dict[str, Any] = {"update": self.update, "epoch": epoch, "best": self.best, "log_bytes": log_bytes}
+            values |= {**self.same, "recipe": self.recipe.model_dump(), "mean": MEAN, "std": STD}
             state = {name: part.state_dict() for name, part in self.learner.parts.items()}
             checkpoint.save(self.options.out / name, values | state)
 
     def finish(self) -> None:
         """Export the weights, and plot the curves, on rank 0."""
         if self.ranks.rank == 0:
-            values = {**self.same, "img_size": self.r.size, "mean": MEAN, "std": STD}
+            metadata = {**self.same, "img_size": self.recipe.size, "mean": MEAN, "std": STD}
             path = self.options.out / "model.safetensors"
-            checkpoint.export(path, self.learner.result.state_dict(), values)
+            checkpoint.export(path, self.learner.result.state_dict(), metadata)
             self.log.plot()
             print(f"done: {path}", file=sys.stderr)
-        if self.ranks.world > 1:
+        if self.ranks.world_size > 1:
             dist.barrier(self.ranks.control)
 
 
-def train(r: Recipe, o: Options) -> int:
+def train(recipe: Recipe, options: Options) -> int:
     """Train as the recipe and the options say; return the exit status."""
-    if (o.out / "last.pt").exists() and not o.resume:
-        raise InputError(f"`--out` (={o.out}) holds a run; give --resume to continue it, or another directory")
+    if (options.out / "last.pt").exists() and not options.resume:
+        raise InputError(f"`--out` (={options.out}) holds a run; give --resume to continue it, or another directory")
     weights = None
-    if isinstance(o, FinetuneOptions):
-        content = checkpoint.load(o.checkpoint)
-        weights = content.get("state_dict_ema") or content["state_dict"]
-        if "model" not in r.model_fields_set:
-            r = r.model_copy(update={"model": content.get("arch", r.model)})
-    ranks = join(o.device)
+    if isinstance(options, FinetuneOptions):
+        content = checkpoint.load(options.checkpoint)
+        weights = content.state_dict_ema or content.state_dict
+        if "model" not in recipe.model_fields_set:
+            recipe = recipe.model_copy(update={"model": content.arch or recipe.model})
+    ranks = join(options.device)
     locks: list[Any] = []
-    ranks.from_first(lambda: locks.append(lock(o.out)))
-    run = Run(r, o, ranks, weights)
+    ranks.from_first(lambda: locks.append(lock(options.out)))
+    run = Run(recipe, options, ranks, weights)
     status = run.train()
     if locks and status:
         print(f"trainer: stopped after update {run.update:,}; continue with --resume", file=sys.stderr)

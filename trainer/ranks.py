@@ -20,7 +20,7 @@ class Ranks:
     """Rank, number of ranks, device, and a gloo group."""
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
     control: Any = None
 
@@ -32,7 +32,7 @@ class Ranks:
                 values = [compute()]
             except InputError as error:
                 report(error)
-        if self.world > 1:
+        if self.world_size > 1:
             messages = [values]
             dist.broadcast_object_list(messages, group=self.control)
             values = messages[0]
@@ -41,14 +41,14 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Return whether any rank's flag is set."""
         flags = torch.tensor(int(flag))
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.control)
         return bool(flags)
 
 
 def join(device: str) -> Ranks:
     """Join the other ranks by NCCL or gloo."""
-    world, rank, local = (int(os.environ.get(name, 0)) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+    world_size, rank, local = (int(os.environ.get(name, 0)) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
     place = torch.device("cpu")
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         if local >= (n_gpus := torch.cuda.device_count()):
@@ -56,13 +56,13 @@ def join(device: str) -> Ranks:
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
         torch.set_float32_matmul_precision("high")
-    if world <= 1:
+    if world_size <= 1:
         return Ranks(0, 1, place)
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     control = dist.new_group(
         backend="gloo", timeout=timedelta(hours=6)
     )  # rank 0 may index millions of samples meanwhile
-    return Ranks(rank, world, place, control)
+    return Ranks(rank, world_size, place, control)
 
 
 def lock(out: Path) -> TextIO:
@@ -77,5 +77,7 @@ def lock(out: Path) -> TextIO:
     except (BlockingIOError, PermissionError):
         raise InputError(f"`--out` (={out}) is in use by another run; give another directory") from None
     except OSError:  # this file system has no locks
-        pass
+        return file
+    for left in out.glob(".*.tmp"):  # by a killed run
+        left.unlink()
     return file

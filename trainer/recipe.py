@@ -1,6 +1,7 @@
 """Recipe and options of a run, from a YAML file and the command line."""
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 from typing import Literal, Self
@@ -18,7 +19,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 
     model: str = Field("deit_tiny_patch16_224", description="timm model")
     size: int = Field(224, ge=1, description="side of the square images, px")
-    epochs: int = Field(300, ge=1, description="passes over as many images as there are samples")
+    epochs: int = Field(300, ge=1, le=10**6, description="passes over as many images as there are samples")
     batch: int = Field(64, ge=1, description="images per process and step")
     accumulate: int = Field(1, ge=1, description="steps per update")
     lr: float = Field(1e-3, ge=0, description="peak learning rate")
@@ -34,7 +35,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     mixup: float = Field(0.8, ge=0, description="alpha; 0 is none")
     cutmix: float = Field(1.0, ge=0, description="alpha; 0 is none")
     erasing: float = Field(0.25, ge=0, le=1, description="probability of random erasing")
-    repeats: int = Field(3, ge=1, description="repeated augmentation: views of a sample per epoch; 1 is none")
+    repeats: int = Field(3, ge=1, le=100, description="repeated augmentation: views of a sample per epoch; 1 is none")
     clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 is none")
     ema: float = Field(0.0, ge=0, le=1, description="decay of the weights' moving average; 0 is none")
     amp: Literal["none", "bf16", "fp16"] = Field("none", description="mixed precision: none, bf16 or fp16")
@@ -51,9 +52,14 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
         return self
 
 
-def free_cores() -> int:
-    """Return the cores per process on this machine."""
+def free_cores(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the cores per process, as affinity and cgroups (v2) allow."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    group = root / (cgroup.read_text() if cgroup.exists() else "").rpartition("0::/")[2].strip()
+    for folder in (group, *group.parents):
+        with contextlib.suppress(OSError, ValueError):  # no limit: no such file, or "max"
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+            n_cores = min(n_cores, quota // period)
     return n_cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
@@ -66,7 +72,7 @@ class Options(BaseModel, frozen=True):
     resume: bool = Field(False, description="continue after OUT/last.pt if it exists")
     workers: int = Field(max(1, free_cores() - 1), ge=0, description="loader workers per process")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
-    classes: int = Field(0, ge=0, description="number of classes, if _info.json lacks num_classes")
+    classes: int = Field(0, ge=0, le=10**6, description="number of classes, if _info.json lacks num_classes")
     train_split: str = Field("train", description="name of the split to train on")
     val_split: str = Field("validation", description="name of the split to validate on")
     val_every: int = Field(1, ge=1, description="epochs between validations")

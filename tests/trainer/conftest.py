@@ -53,7 +53,11 @@ def write_dataset(folder: Path, train: list[int], validation: list[int], n_class
         "train": write_split(folder, "train", train, n_classes),
         "validation": write_split(folder, "validation", validation, n_classes, first=900_000),
     }
-    info = {"splits": splits, "num_classes": n_classes, "spec_hash": f"{train}{validation}"}
+    info = {
+        "splits": splits,
+        "num_classes": n_classes,
+        "spec_hash": hashlib.sha256(f"{train}{validation}".encode()).hexdigest(),
+    }
     (folder / "_info.json").write_text(json.dumps(info))
     return folder
 

@@ -16,6 +16,7 @@ from trainer import checkpoint
 from trainer.errors import InputError
 
 MODEL = "test_vit"
+WEIGHTS = {"x": torch.zeros(3)}
 
 
 def model(n_classes: int = 4) -> torch.nn.Module:
@@ -52,7 +53,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"state_dict": Evil()}, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("a.pt", "b.pt"):
-        with pytest.raises(InputError, match="is not a checkpoint: it has no `state_dict`"):
+        with pytest.raises(InputError, match="is not a checkpoint of this trainer: "):
             checkpoint.load(tmp_path / name)
     assert not (tmp_path / "evil").exists()
 
@@ -63,10 +64,10 @@ def test_files_that_are_not_checkpoints_are_refused(name: str, tmp_path: Path) -
         checkpoint.load(tmp_path / name)
     for content in (b"", b"garbage" * 100):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="is not a checkpoint: it has no `state_dict`"):
+        with pytest.raises(InputError, match="is not a checkpoint of this trainer: "):
             checkpoint.load(tmp_path / name)
     torch.save({"weights": 1}, tmp_path / "other.pt")
-    with pytest.raises(InputError, match="has no `state_dict`"):
+    with pytest.raises(InputError, match="`state_dict`"):
         checkpoint.load(tmp_path / "other.pt")
 
 
@@ -92,20 +93,21 @@ def test_exports_have_usual_permissions(tmp_path: Path) -> None:
 
 def test_a_failed_write_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
-    checkpoint.save(path, {"state_dict": {}, "update": 1})
+    checkpoint.save(path, {"state_dict": WEIGHTS, "arch": "a"})
 
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(path, {"state_dict": {}, "update": 2})
-    assert checkpoint.load(path)["update"] == 1
+        checkpoint.save(path, {"state_dict": WEIGHTS, "arch": "b"})
+    assert checkpoint.load(path).arch == "a"
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
 
 
 RUN = {"arch": "a", "n_classes": 4, "dataset": "d", "processes": 2, "workers": -1}
 RECIPE = {"lr": 1.0, "compile": False}
+STATE = {"state_dict": WEIGHTS, "best": -1.0, "log_bytes": 0, "optimizer": {}, "scaler": {}}
 
 
 @pytest.mark.parametrize(
@@ -120,15 +122,17 @@ RECIPE = {"lr": 1.0, "compile": False}
 )
 def test_only_an_unchanged_run_resumes(change: dict[str, Any], rule: str, tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    assert checkpoint.load_to_resume(path, RUN, RECIPE) == {}
-    checkpoint.save(path, {**RUN, "recipe": RECIPE, "update": 7, "state_dict": {}})
-    assert checkpoint.load_to_resume(path, RUN, RECIPE | {"compile": True})["update"] == 7
+    assert checkpoint.load_to_resume(path, RUN, RECIPE) is None
+    checkpoint.save(path, {**RUN, **STATE, "recipe": RECIPE, "update": 7})
+    resumed = checkpoint.load_to_resume(path, RUN, RECIPE | {"compile": True})
+    assert resumed
+    assert resumed.update == 7
     run, recipe = ({key: change.get(key, value) for key, value in values.items()} for values in (RUN, RECIPE))
     with pytest.raises(InputError, match=rule):
         checkpoint.load_to_resume(path, run, recipe)
 
 
 def test_other_checkpoints_do_not_resume(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "last.pt", {"state_dict": {}, "epoch": 3})
-    with pytest.raises(InputError, match=r"last\.pt` has \w+ None, not "):
+    checkpoint.save(tmp_path / "last.pt", {"state_dict": WEIGHTS, "epoch": 3})
+    with pytest.raises(InputError, match=r"last\.pt` is not a checkpoint of this trainer: `update`"):
         checkpoint.load_to_resume(tmp_path / "last.pt", RUN, RECIPE)

@@ -18,7 +18,8 @@ from tests.trainer.conftest import edit_info, picture, write_dataset, write_spli
 from trainer.batches import Batches
 from trainer.data import Folder, Shards, loader
 from trainer.errors import InputError
-from trainer.info import LABEL, OFFSET, build_index, check_sizes, read_split
+from trainer.info import read_split
+from trainer.tars import LABEL, OFFSET, build_index, check_sizes
 
 
 def as_it_is(pixels: np.ndarray) -> np.ndarray:
@@ -74,6 +75,20 @@ def test_a_changed_tar_is_indexed_again(small: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
+@pytest.mark.parametrize("harm", ["cut", "zeros", "empty", "claim"])
+def test_a_torn_index_is_written_again(harm: str, small: Path, tmp_path: Path) -> None:
+    expected = np.array(opened(small, tmp_path).index)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    torn = {
+        "cut": whole[:1000], "zeros": whole[:1000].ljust(len(whole), b"\0"), "empty": b"",
+        "claim": whole.replace(b"(120, 4)", b"(9**9,4)"),
+    }  # fmt: skip
+    path.write_bytes(torn[harm])
+    assert np.array_equal(opened(small, tmp_path).index, expected)
+    assert path.read_bytes() == whole
+
+
 def plain(folder: Path) -> None:
     """Remove sizes and hashes from _info.json, as in older directories."""
     lengths = {"train": [40, 7, 23, 31, 19]}
@@ -118,7 +133,7 @@ def grow(folder: Path) -> None:
 
 
 HARMS: dict[str, Callable[[Path], object]] = {
-    r"train-000002\.tar` (holds 11|is truncated)": truncate,
+    r"train-000002\.tar` holds 11 samples": truncate,
     r"train-000002\.tar` holds 13 samples, _info\.json says 23": cut_between_members,
     r"train-000002\.tar` has [\d,]+ bytes, _info\.json says [\d,]+: it is truncated, or another": lambda folder: (
         os.truncate(folder / "train-000002.tar", 9728)
@@ -126,7 +141,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
     r"train-000000\.tar` has the SHA-256 \w{64}, _info\.json says \w{64}: it is damaged": lambda folder: exchange(
         folder, 0
     ),
-    r"train-000000\.tar` is empty": lambda folder: replace(folder, b""),
+    r"train-000000\.tar` holds 0 samples": lambda folder: replace(folder, b""),
     r"train-000000\.tar`: no tar header at byte 0": lambda folder: replace(folder, b"x" * 2048),
     r"train-000001\.tar` holds 23 samples, _info\.json says 7": grow,
     "below 3, the number of classes": lambda folder: edit_info(folder, num_classes=3),

@@ -76,10 +76,19 @@ def test_a_wrong_flag_is_one_line(flags: list[str], rule: str, small: Path, tmp_
 
 
 @pytest.mark.parametrize("amp", ["none", "fp16"])
-def test_a_loss_that_is_not_finite_ends_the_run(amp: str, small: Path, tmp_path: Path) -> None:
+def test_infinite_losses_end_the_run(amp: str, small: Path, tmp_path: Path) -> None:
     error = error_of("--data", small, "--out", tmp_path, "--epochs", "2", *LITTLE, "--lr", "1e9", "--amp", amp)
     assert error.startswith(("the loss is nan at update ", "the loss is inf at update "))
     assert error.endswith("; lower --lr, or give --clip 1")
+
+
+def test_weights_that_are_lost_are_not_exported(small: Path, tmp_path: Path) -> None:
+    """One update: its loss is finite, that of the weights it leaves is not."""
+    flags = ["--epochs", "1", *LITTLE, "--lr", "1e30", "--warmup", "0", "--batch", "120"]
+    error = error_of("--data", small, "--out", tmp_path, *flags)
+    assert error == "the validation loss is nan at update 1; lower --lr, or give --clip 1"
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "best.pt").exists()
 
 
 def test_folders_with_different_classes_are_refused(tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "Invalid JSON": lambda folder: (folder / "_info.json").write_text("{"),
     "`splits` (={}): Field required": lambda folder: (folder / "_info.json").write_text("{}"),
     "has no split 'train'; it has none": lambda folder: edit_info(folder, splits={}),
+    "has no split 'train'; it has test: choose another by --train-split or --val-split, such as --val-split test": (
+        lambda folder: edit_info(folder, splits={"test": split()["train"]})
+    ),
+    "`filenames` must differ from each other": lambda folder: edit_info(
+        folder, splits=split(filenames=["a.tar", "a.tar"], shard_lengths=[1, 2])
+    ),
     "`splits.train.shard_lengths` (={'filenames': []}): Field required": lambda folder: edit_info(
         folder, splits={"train": {"filenames": []}}
     ),
@@ -54,7 +60,7 @@ def test_timms_own_keys_are_enough(tmp_path: Path) -> None:
     (tmp_path / "_info.json").write_text("{}")
     edit_info(tmp_path, **edit)
     one = read_split(str(tmp_path), "train", 7)
-    assert (one.n_classes, one.filenames, one.shard_bytes, one.shard_sha256) == (7, ("a.tar",), (), ())
+    assert (one.n_classes, one.filenames, one.shard_bytes, one.shard_sha256) == (7, ["a.tar"], [], [])
     edit_info(tmp_path, note="another dataset")
     assert read_split(str(tmp_path), "train", 7).dataset != one.dataset
 

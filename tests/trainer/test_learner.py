@@ -34,10 +34,10 @@ def some(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def learn(learner: Learner, n: int = 8, update: int = 0) -> float:
-    batches = Batches(n, learner.r.batch)
-    (steps,) = batches.groups(learner.r.accumulate)
+    batches = Batches(n, learner.recipe.batch)
+    steps = batches.group(0, learner.recipe.accumulate)
     images, labels = some(n)
-    parts = zip(images.split(learner.r.batch), labels.split(learner.r.batch), strict=True)
+    parts = zip(images.split(learner.recipe.batch), labels.split(learner.recipe.batch), strict=True)
     return learner.learn(update, steps, batches, iter(parts)).item()
 
 
@@ -122,7 +122,7 @@ def test_one_image_trains_with_batch_norm(n: int) -> None:
     ids = [next(each) for each in [iter(batches)] for _ in range(batches.steps)]
     assert [len(each) for each in ids] == [8] * (n // 8) + [2]
     parts = iter([(images[each], labels[each]) for each in ids])
-    (steps,) = batches.groups(3)
+    steps = batches.group(0, 3)
     loss = one.learn(0, steps, batches, parts).item()
     assert 0 < loss < 10
     assert next(parts, None) is None

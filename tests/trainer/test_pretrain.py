@@ -20,8 +20,9 @@ from tests.trainer.runs import FULL, LITTLE, command, curve, error_of, kill_when
 from tests.trainer.test_stream import CURL, served
 from trainer.data import Shards
 from trainer.images import EvalTransform, OnDevice, collate
-from trainer.info import build_index, read_split
+from trainer.info import read_split
 from trainer.recipe import FinetuneOptions, Recipe
+from trainer.tars import build_index
 
 
 def test_two_processes_learn_and_export(small: Path, tmp_path: Path) -> None:
@@ -30,13 +31,13 @@ def test_two_processes_learn_and_export(small: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (*_, last) = records(out, "validation")
     assert last["top1"] > 60
-    assert last["top5"] == 100
+    assert "top5" not in last  # of four classes
     names = {path.name for path in out.iterdir()}
     assert {"best.pt", "curves.png", "last.pt", "log.jsonl", "model.safetensors", "tensorboard"} <= names
     net = timm.create_model("test_resnet", num_classes=4, checkpoint_path=str(out / "model.safetensors"))
     content = torch.load(out / "last.pt", weights_only=True)
-    assert {"optimizer", "scheduler", "scaler", "epoch", "update", "recipe", "dataset"} <= content.keys()
-    assert content["scheduler"]["t_initial"] == content["update"] == 12 * 8
+    assert {"optimizer", "scaler", "epoch", "update", "recipe", "dataset"} <= content.keys()
+    assert content["update"] == 12 * 8
     assert all(torch.equal(value, content["state_dict"][name]) for name, value in net.state_dict().items())
     split, r = read_split(str(small), "validation"), Recipe(size=32)
     images = Shards(split, build_index(split, tmp_path), EvalTransform(r), 0)
@@ -69,9 +70,7 @@ def finish(*arguments: object, processes: int) -> None:
 
 
 @pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (2, signal.SIGTERM)])
-def test_a_stopped_and_killed_run_resumes_to_the_same_losses(
-    processes: int, number: int, small: Path, tmp_path: Path
-) -> None:
+def test_stopped_and_killed_runs_resume_alike(processes: int, number: int, small: Path, tmp_path: Path) -> None:
     arguments = ["--data", small, "--epochs", str(3 * processes), "--save-every", "3", *FULL]
     whole, out = tmp_path / "whole", tmp_path / "cut"
     finish(*arguments, "--out", whole, processes=processes)
@@ -94,9 +93,7 @@ def test_a_stopped_and_killed_run_resumes_to_the_same_losses(
     assert_same(out, whole)
 
 
-def test_a_stop_at_an_epochs_end_validates_on_resume(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_validates_after_an_epochs_end(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--data", small, "--epochs", "2", *LITTLE]
     whole, out = tmp_path / "whole", tmp_path / "cut"
     assert train(*arguments, "--out", whole) == 0
@@ -110,7 +107,7 @@ def test_a_stop_at_an_epochs_end_validates_on_resume(
 
 
 @CURL
-def test_a_killed_run_from_a_url_resumes_on_two_machines(small: Path, tmp_path: Path) -> None:
+def test_two_machines_resume_from_a_url(small: Path, tmp_path: Path) -> None:
     """To the losses of one machine: two torchruns, which meet at a port."""
     with served(small) as (url, _), socket.socket() as free:
         arguments = ["--data", url, *FULL, "--workers", "2", "--save-every", "3", "--epochs", "2"]

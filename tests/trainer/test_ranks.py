@@ -35,7 +35,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_each_local_rank_takes_its_gpu(device: str, calls: list[tuple[Any, ...]]) -> None:
     ranks = join(device)
-    assert (ranks.rank, ranks.world, str(ranks.device)) == (6, 8, "cuda:2")
+    assert (ranks.rank, ranks.world_size, str(ranks.device)) == (6, 8, "cuda:2")
     assert calls == [
         ("device", "cuda:2"),
         ("matmul", "high"),
@@ -62,7 +62,7 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         join("cuda")
 
 
-def test_an_error_of_rank_0_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rank_0_reports_its_error_once(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise InputError("no such thing")
 
@@ -71,6 +71,13 @@ def test_an_error_of_rank_0_is_reported_once(capsys: pytest.CaptureFixture[str])
     assert caught.value.code == 1
     assert capsys.readouterr().err == "trainer: no such thing\n"
     assert Ranks(0, 1, torch.device("cpu")).from_first(lambda: 0) == 0
+
+
+def test_files_of_killed_saves_are_removed(tmp_path: Path) -> None:
+    for name in (".last.pt.123.tmp", ".index-train-0.npy.tmp", "mine.tmp", "last.pt"):
+        (tmp_path / name).touch()
+    lock(tmp_path).close()
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "mine.tmp", "last.pt"}
 
 
 def test_directory_has_one_run_at_a_time(tmp_path: Path) -> None:

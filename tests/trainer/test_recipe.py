@@ -68,7 +68,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_in_a_recipe_is_one_line(text: str, tmp_path: Path) -> None:
+def test_a_recipes_mistake_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
         parsed("--config", tmp_path / "r.yaml")
@@ -94,7 +94,30 @@ def test_a_missing_recipe_is_named() -> None:
         parsed("--config", "nowhere")
 
 
-def test_workers_default_to_the_cores_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("quotas", "n_cores"),
+    [
+        ({}, 8),
+        ({"a/b": "max 100000"}, 8),
+        ({"a/b": "300000 100000"}, 3),
+        ({"a": "200000 100000", "a/b": "300000 100000"}, 2),
+        ({".": "250000 100000", "a/b": "max 100000"}, 2),
+        ({"a/b": "50000 100000"}, 0),
+    ],
+)
+def test_the_tightest_cgroup_counts(
+    quotas: dict[str, str], n_cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe.os, "sched_getaffinity", lambda process: set(range(8)))
+    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
+    for group, quota in quotas.items():
+        (tmp_path / "root" / group / "cpu.max").write_text(quota + "\n")
+    (tmp_path / "cgroup").write_text("1:cpu:/other\n0::/a/b\n")
+    assert recipe.free_cores(tmp_path / "cgroup", tmp_path / "root") == n_cores
+    assert recipe.free_cores(tmp_path / "none", tmp_path / "root") == (8 if "." not in quotas else 2)
+
+
+def test_workers_default_to_free_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     one = recipe.free_cores()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(one))
     assert recipe.free_cores() == 1

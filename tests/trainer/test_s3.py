@@ -102,7 +102,7 @@ def test_a_bucket_gives_a_disks_losses(
     assert records(one, "validation") == records(other, "validation")
 
 
-def test_a_bucket_that_cannot_be_read_is_one_line(
+def test_unreadable_buckets_are_one_line(
     bucket: tuple[str, dict[str, str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
