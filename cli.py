@@ -24,6 +24,7 @@ from fdsl.console.options import (
     SHARDS,
     SPEC,
     SPLIT,
+    STDOUT,
     WORKERS,
     PathType,
     example,
@@ -55,7 +56,7 @@ def _job(workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path
     from shards.executors.local import LocalExecutor
 
     with opened_log(log_json, *outputs) as log, Progress(quiet, log) as progress:
-        yield _Job(LocalExecutor(workers), progress)
+        yield _Job(LocalExecutor(workers, progress), progress)
 
 
 def _choose_seed(seed: int | None, rerender: int) -> int:
@@ -239,7 +240,7 @@ def verify(
     from shards.verifying import verify
 
     seed = _choose_seed(seed, rerender)
-    if as_json and log_json == Path("-"):
+    if as_json and log_json == STDOUT:
         raise click.UsageError("--json and --log-json - both write to standard output; name a file for --log-json")
     with _job(workers, quiet, log_json, out) as job:
         result = verify(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shards.events import Advanced as Advanced
     from shards.events import Finished as Finished
     from shards.events import ItemFailed as ItemFailed
+    from shards.events import ItemsRetried as ItemsRetried
     from shards.events import Started as Started
     from shards.executors.contract import Done as Done
     from shards.executors.contract import Executor as Executor
@@ -54,7 +55,7 @@ _NAMES = {
     "fdsl.reports.preview": ["contact_sheet", "encode_sheet"],
     "shards.baking": ["Baked", "bake"],
     "shards.directory": ["Directory", "open_directory"],
-    "shards.events": ["Advanced", "Finished", "ItemFailed", "Started"],
+    "shards.events": ["Advanced", "Finished", "ItemFailed", "ItemsRetried", "Started"],
     "shards.executors.contract": ["Done", "Executor", "Failed", "WorkerDied"],
     "shards.executors.local": ["LocalExecutor"],
     "shards.problems": ["Problem"],

@@ -85,7 +85,7 @@ def bake(
         The directory cannot be written, or its disk is full. Finished shards are kept; calling again resumes.
     """
     require_spec(spec)
-    executor = LocalExecutor() if executor is None else executor
+    executor = LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
     out, planned, chosen = directory_path(out), plan_shards(spec), select_shards(spec, split, shards)
     given = given_dataset(spec, categories)

@@ -45,13 +45,20 @@ class ItemFailed(NamedTuple):
     reason: str
 
 
+class ItemsRetried(NamedTuple):
+    """Some items are tried again."""
+
+    n_items: int
+    reason: str
+
+
 class Finished(NamedTuple):
     """An activity ends."""
 
     activity: str
 
 
-Event = Started | Advanced | ItemFailed | Finished
+Event = Started | Advanced | ItemFailed | ItemsRetried | Finished
 Listener = Callable[[Event], None]
 """Called with each event, in the process that runs the activity."""
 

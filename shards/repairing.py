@@ -82,7 +82,7 @@ def repair(
     OSError
         As in `bake`; calling again resumes.
     """
-    path, executor = directory_path(out), LocalExecutor() if executor is None else executor
+    path, executor = directory_path(out), LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
     manifest = read_manifest(path)
     manifest.require_current(path)

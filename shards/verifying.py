@@ -84,7 +84,7 @@ def verify(
     InputError
         The directory holds no dataset, or its spec was edited.
     """
-    executor = LocalExecutor() if executor is None else executor
+    executor = LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
     path = directory_path(out)
     manifest = read_manifest(path)

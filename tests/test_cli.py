@@ -184,6 +184,9 @@ def test_no_command_prints_help() -> None:
         (["sample"], "see `fdsl sample -h`"),
         (["sample", "small.yaml"], "see `fdsl sample -h`"),
         (["sample", "--from-csv", ".", "-o", "x.parquet", "--seed", "1"], "go with SPEC"),
+        (["sample", "--from-csv", ".", "-o", "x.parquet", "--workers", "2"], "go with SPEC"),
+        (["sample", "--from-csv", ".", "-o", "x.parquet", "--quiet"], "go with SPEC"),
+        (["sample", "--from-csv", ".", "-o", "x.parquet", "--log-json", "log"], "go with SPEC"),
         (["sample", "small.yaml", "-o", "table"], "'table' must end in .parquet"),
         (["preview", "small.yaml", "-o", "sheet.jpg"], "'sheet.jpg' must end in .png"),
         (["verify", "x", "--seed", "1"], "--seed goes with --rerender N"),
@@ -253,7 +256,7 @@ def test_plan_takes_any_number_of_workers(small: Path) -> None:
 
 
 def test_plan_uses_categories_beside_a_baked_spec(copy: Path) -> None:
-    assert "categories 5" not in succeeded("plan", copy / "spec.yaml")
+    assert "accepted" not in succeeded("plan", copy / "spec.yaml")
     (copy / "categories.parquet").unlink()
     assert "needs the categories beside it" in refused("plan", copy / "spec.yaml")
 
@@ -487,6 +490,11 @@ def test_log_is_not_written_into_the_dataset(copy: Path) -> None:
 
 def test_json_and_log_do_not_share_stdout(copy: Path) -> None:
     assert "both write to standard output" in refused("verify", copy, "--json", "--log-json", "-", status=2)
+
+
+def test_log_on_stdout_is_in_no_output(copy: Path) -> None:
+    first = succeeded("verify", ".", "--log-json", "-", "--workers", 1, cwd=copy).splitlines()[0]
+    assert json.loads(first)["event"] == "started"
 
 
 def test_empty_path_is_refused(small: Path) -> None:

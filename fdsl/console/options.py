@@ -14,6 +14,10 @@ P = ParamSpec("P")
 Command = Callable[P, None]
 
 
+STDOUT = Path("-")
+"""Value of --log-json that is no file."""
+
+
 class PathType(click.Path):
     """A path. An empty text is an error, because `Path` takes it for the working directory."""
 
@@ -79,7 +83,7 @@ def opened_log(log: Path | None, *outputs: Path | None) -> Iterator[TextIO | Non
     Fails if it lies in one of the outputs: it could be a file of the dataset.
     """
     for out in filter(None, outputs):
-        if log and Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
+        if log and log != STDOUT and Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
             raise click.UsageError(f"--log-json (={log}) is in the output {out}; name a file elsewhere")
     try:
         file: Any = log and click.open_file(str(log), "a", encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from fdsl.primitives.errors import encodable, one_line
-from shards.events import Advanced, Event, Finished, ItemFailed, Started
+from shards.events import Advanced, Event, Finished, ItemFailed, ItemsRetried, Started
 
 _LINES_EVERY_S = 5.0
 _TICK_S = 1.0
@@ -20,6 +20,7 @@ _LOG_NAMES = {
     Started: "started",
     Advanced: "advanced",
     ItemFailed: "failed",
+    ItemsRetried: "retried",
     Finished: "finished",
 }
 
@@ -63,6 +64,8 @@ class Progress:
                     self._bar.advance(n)
             case ItemFailed(item=item, reason=reason):
                 tqdm.write(one_line(f"{item}: {reason}"), file=sys.stderr)
+            case ItemsRetried(n_items=n_items, reason=reason) if not self._quiet:
+                tqdm.write(f"{reason}; retrying {count(n_items, 'task')}", file=sys.stderr)
             case Finished():
                 self._close()
 

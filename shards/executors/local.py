@@ -28,6 +28,7 @@ from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from fdsl.primitives.errors import InputError
+from shards.events import ItemsRetried, Listener, ignore
 from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied
 from shards.executors.processors import n_processors
 from shards.executors.signals import STOPS, uninterrupted
@@ -57,6 +58,7 @@ class LocalExecutor:
     Parameters
     ----------
     n_workers : 1 .. 1,024; one per available processor if None
+    listener : called when tasks are retried
 
     Raises
     ------
@@ -64,17 +66,18 @@ class LocalExecutor:
         `n_workers` is out of range.
     """
 
-    def __init__(self, n_workers: int | None = None) -> None:
+    def __init__(self, n_workers: int | None = None, listener: Listener = ignore) -> None:
         if n_workers is not None and (type(n_workers) is not int or not 1 <= n_workers <= MAX_WORKERS):
             raise InputError(f"`n_workers` (={n_workers!r}) must be a whole number in 1..{MAX_WORKERS:,}")
         self.n_workers: int = n_processors() if n_workers is None else n_workers
+        self._listener = listener
 
     def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         """Yield the outcome of each item, as they finish; see `Executor.run`."""
         n_workers = min(self.n_workers, max(1, length_hint(items, self.n_workers)))
         if n_workers == 1 or multiprocessing.current_process().daemon:  # a daemon may not have children
             return (_outcome(task, item) for item in items)
-        return _Run(task, n_workers).outcomes(items)
+        return _Run(task, n_workers, self._listener).outcomes(items)
 
 
 def _outcome(task: Callable[[Item], Result], item: Item) -> Done[Item, Result] | Failed[Item]:
@@ -115,8 +118,8 @@ class _Run(Generic[Item, Result]):
     time, which isolates the item that kills its worker.
     """
 
-    def __init__(self, task: Callable[[Item], Result], n_workers: int) -> None:
-        self._task, self._n_workers = task, n_workers
+    def __init__(self, task: Callable[[Item], Result], n_workers: int, listener: Listener) -> None:
+        self._task, self._n_workers, self._listener = task, n_workers, listener
         self._pool: ProcessPoolExecutor | None = None
         self._pending: dict[Future[Result], _Try[Item]] = {}
         self._done: SimpleQueue[Future[Result]] = SimpleQueue()
@@ -191,6 +194,7 @@ class _Run(Generic[Item, Result]):
 
         The first time together, then one at a time.
         """
+        self._listener(ItemsRetried(len(attempts), "a worker process died"))
         for attempt in attempts:
             attempt.n_deaths += 1
         self._suspects += [attempt for attempt in attempts if attempt.n_deaths >= _MAX_DEATHS]

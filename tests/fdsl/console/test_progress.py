@@ -18,7 +18,7 @@ import pytest
 
 from fdsl.console import progress
 from fdsl.console.progress import Progress, duration
-from shards.events import Advanced, Event, Finished, ItemFailed, Started
+from shards.events import Advanced, Event, Finished, ItemFailed, ItemsRetried, Started
 from tests.processes import PATIENCE_S
 
 EVENTS = (
@@ -115,6 +115,13 @@ def test_lines_every_five_seconds(capsys: pytest.CaptureFixture[str], clock: Cal
         send(shown, Advanced(0, "train"), Finished("bake"))
     assert capsys.readouterr().err.splitlines() == ["bake small: 420 of 1,020 images, 33 images/s, 18 s left"]
     assert shown.rate == pytest.approx(400 / 12)
+
+
+def test_retried_tasks_are_shown_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet in (False, True):
+        with Progress(quiet) as shown:
+            send(shown, ItemsRetried(1, "a worker process died"))
+    assert capsys.readouterr().err == "a worker process died; retrying 1 task\n"
 
 
 def test_line_without_progress_has_no_estimate(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fdsl import InputError, LocalExecutor, WorkerDied
+from shards.events import Event, ItemsRetried
 from shards.executors.contract import Done, Failed
 from shards.executors.processors import n_processors
 from shards.executors.signals import uninterrupted
@@ -36,8 +37,13 @@ def test_item_of_killed_worker_is_retried(tmp_path: Path) -> None:
     markers = [tmp_path / str(number) for number in range(10)]
     for marker in markers[:4] + markers[5:]:
         marker.touch()
-    outcomes = list(LocalExecutor(2).run(die_once, markers))
+    events: list[Event] = []
+    outcomes = list(LocalExecutor(2, events.append).run(die_once, markers))
     assert markers[4].exists()
+    (retried,) = events
+    assert isinstance(retried, ItemsRetried)
+    assert 1 <= retried.n_items <= 4
+    assert retried.reason == "a worker process died"
     assert sorted(outcomes, key=lambda outcome: outcome.item) == [Done(marker, marker.name) for marker in markers]
 
 
