@@ -14,7 +14,7 @@ from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.spec import Spec, parse_spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from fdsl.primitives.validation import near, shown
+from fdsl.primitives.validation import shown, suggestion
 
 _MAX_BYTES = 2**16
 """Size of a YAML file."""
@@ -38,7 +38,7 @@ def preset_text(name: str) -> str:
     """
     texts = presets()
     if name not in texts:
-        raise InputError(f"`name` (={name!r}) is not a preset; {near(name, texts, 'presets: {}')}")
+        raise InputError(f"`name` (={name!r}) is not a preset; {suggestion(name, texts, 'presets: {}')}")
     return texts[name]
 
 
@@ -117,7 +117,7 @@ def load_spec(spec: str | Path) -> Spec:
     if not path.is_file():
         problem = "does not exist" if path.suffix in (".yaml", ".yml") else "is neither a preset nor a file"
         beside = path / "spec.yaml"
-        hint = f"did you mean {beside}?" if beside.is_file() else near(str(spec), texts, "presets: {}")
+        hint = f"did you mean {beside}?" if beside.is_file() else suggestion(str(spec), texts, "presets: {}")
         raise InputError(f"`spec` (={str(spec)!r}) {problem}; {hint}")
     mapping = read_yaml(path)
     try:

@@ -17,14 +17,14 @@ _HALF_PI = 0x1921FB54442D18469898CC51701B839A2
 """pi / 2 times _ONE."""
 
 _TERMS = 17
-"""Terms of each power series: the next one is below 2**-128 for an angle of pi / 4."""
+"""Terms of each power series. The next one is below 2**-128 for an angle of pi / 4."""
 
 
 def cos_sin(angle_rad: float) -> tuple[float, float]:
     """Return the cosine and sine of an angle, correctly rounded.
 
-    Computes with integers of 128 binary places, so values below 1e-18 have fewer correct digits. libm gives the same for all
-    but about one angle in a thousand: the cosine of the float nearest to 3 pi / 2 is -1.8e-16, not 0.
+    Computes with integers of 128 binary places, so values below 1e-18 have fewer correct digits. libm differs for about one
+    angle in a thousand. The cosine of the float nearest to 3 pi / 2 is -1.8e-16, not 0.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def directions(n: int) -> npt.NDArray[np.float64]:
 
     Returns
     -------
-    float64 (n, 2), read-only; axis 0 is the vertex v at v (2 pi / n) rad, rounded as written; axis 1 is (cosine, sine)
+    float64 (n, 2), read-only; row v is (cosine, sine) of v * (2 pi / n) rad, each operation rounded to float64
     """
     step_rad = 2.0 * math.pi / n
     table = np.array([cos_sin(step_rad * v) for v in range(n)], dtype=np.float64)

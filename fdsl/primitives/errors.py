@@ -6,7 +6,7 @@ Imports nothing, so that the command starts fast.
 from __future__ import annotations
 
 _MAX_CHARACTERS = 2000
-"""A message may quote what a file holds."""
+"""Limit of a message, which may quote the content of a file."""
 
 PLATFORMS = "fdsl runs on Linux and macOS; on Windows, use the Windows Subsystem for Linux"
 
@@ -29,9 +29,9 @@ def one_line(text: str) -> str:
 def printable(text: str) -> str:
     """Escape what would control a terminal, such as `\\x1b`.
 
-    File names of others may hold any byte but `/`.
+    A file name may hold any byte but `/`.
     """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def encodable(text: str) -> str:

@@ -25,12 +25,12 @@ def guard() -> None:
 
 
 def _index_or_empty(cache: IndexDataCacheFile) -> Any:
-    """Return the index of a kernel; an empty one if it is torn."""
+    """Return the index of a kernel's files; empty if it is torn."""
     try:
         return _load_index(cache)
     except OSError:
         raise
-    except Exception:  # unpickling garbage raises anything
+    except Exception:  # unpickling garbage can raise any exception
         return {}
 
 

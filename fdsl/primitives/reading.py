@@ -13,12 +13,12 @@ def read_bounded(path: Path, n_bytes: int) -> bytes:
 
     Parameters
     ----------
-    n_bytes : most bytes that a file of this kind has
+    n_bytes : largest size that is accepted
 
     Raises
     ------
     InputError
-        Not a regular file, or larger.
+        Not a regular file, or too large.
     OSError
         The file is missing or cannot be read.
     """

@@ -32,7 +32,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def shown(value: object) -> str:
     """Return the repr of a value, cut to 200 characters.
 
-    YAML aliases can expand a value beyond memory.
+    A nested value may be too large to print.
     """
     try:
         text = _REPR.repr(value)
@@ -42,7 +42,7 @@ def shown(value: object) -> str:
 
 
 def check_whole_number(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raise InputError if an argument is not a whole number in a range.
+    """Raise InputError unless an argument is a whole number in range.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Model(BaseModel):
         """
         for key in data if isinstance(data, Mapping) else ():
             if key not in cls.model_fields:
-                hint = near(str(key), cls.model_fields, "known keys: {}")
+                hint = suggestion(str(key), cls.model_fields, "known keys: {}")
                 raise PydanticCustomError("unknown_key", "{hint}", {"key": key, "value": data[key], "hint": hint})
         return data
 
@@ -88,7 +88,7 @@ class FamilyParams(Model):
         return 1
 
 
-def near(name: str, known: Iterable[str], otherwise: str) -> str:
+def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
     """Return "did you mean X?", or else the known names."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
@@ -135,12 +135,12 @@ def _line(item: ErrorDetails, where: str) -> str:
         return f"`{name or where}` (={shown(value)}) must be a mapping of keys to values"
     if kind == "invalid_key":
         return f"`{name}` is not a key of {where}: keys are words"
-    hint = _as_number(value, kind == "int_type") if kind in ("int_type", "float_type") else ""
+    hint = _number_hint(value, kind == "int_type") if kind in ("int_type", "float_type") else ""
     return f"`{name or where}` (={shown(value)}) {_rule(item)}{hint}"
 
 
-def _as_number(text: object, is_whole: bool) -> str:
-    """Return a hint on a text that means a number, such as 1e3 or 010 in YAML."""
+def _number_hint(text: object, is_whole: bool) -> str:
+    """Return a hint on a text like a number, such as 1e3 or 010."""
     try:
         number = float(text) if isinstance(text, str) else math.nan
     except ValueError:

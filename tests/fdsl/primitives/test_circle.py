@@ -44,8 +44,8 @@ def test_cosine_and_sine_match_libm(angle: float) -> None:
     assert abs(sine - math.sin(angle)) <= max(math.ulp(math.sin(angle)), 1e-36)
 
 
-def test_published_cosine_of_three_quarters_is_not_zero() -> None:
-    """The float nearest to 3 pi / 2 is not 3 pi / 2; a vertex there is a pixel further in the published pictures."""
+def test_published_cosine_of_270_degrees_is_not_zero() -> None:
+    """The float nearest to 3 pi / 2 is not 3 pi / 2. In the published pictures, a vertex there is a pixel further."""
     assert directions(4)[3, 0] == -1.8369701987210297e-16
     assert directions(4)[1, 0] == 6.123233995736766e-17
     assert cos_sin(0.0) == (1.0, 0.0)

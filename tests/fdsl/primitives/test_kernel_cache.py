@@ -28,7 +28,7 @@ CUTS = {"empty": lambda n: 0, "one byte": lambda n: 1, "half": lambda n: n // 2,
 
 
 def load(folder: Path) -> ModuleType:
-    """Import the module anew, as another process does."""
+    """Import the module again, as another process does."""
     path = folder / "kernel.py"
     if not path.exists():
         path.write_text(KERNEL)
@@ -75,7 +75,7 @@ def test_full_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_bake_with_torn_cache(tmp_path: Path) -> None:
-    """EOFError is no Ctrl-C."""
+    """EOFError is not taken for Ctrl-C."""
     spec = tmp_path / "spec.yaml"
     spec.write_text(str(small_mapping("rcdb")))  # a Python literal of these is YAML
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

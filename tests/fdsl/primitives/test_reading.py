@@ -36,6 +36,6 @@ def test_other_kind_of_file_is_refused(tmp_path: Path) -> None:
         assert str(refused.value) == f"`{path}` is not a regular file; remove it"
 
 
-def test_missing_file_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_bounded(tmp_path / "none", 5)

@@ -1,4 +1,4 @@
-"""Models accept what their rules allow, in its canonical type, and refuse the rest in one line."""
+"""Models accept what their rules allow, convert it to its canonical type, and refuse the rest in one line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fdsl.primitives.validation import (
     as_tuple,
     describe,
     matching,
-    near,
     one_of,
     parse,
     refusal,
     shown,
+    suggestion,
 )
 
 
@@ -239,6 +239,6 @@ def test_shown_value_of_nested_yaml_is_short() -> None:
     assert len(shown(nested)) <= 203
 
 
-def test_near_names_the_nearest_or_all() -> None:
-    assert near("cuont", ["count", "size"], "known: {}") == "did you mean `count`?"
-    assert near("zzz", ["count", "size"], "known: {}") == "known: count, size"
+def test_suggestion_is_the_nearest_or_all() -> None:
+    assert suggestion("cuont", ["count", "size"], "known: {}") == "did you mean `count`?"
+    assert suggestion("zzz", ["count", "size"], "known: {}") == "known: count, size"
