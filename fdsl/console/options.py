@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO
 
@@ -15,11 +16,14 @@ Command = Callable[P, None]
 
 
 STDOUT = Path("-")
-"""Value of --log-json that is no file."""
+"""Value of --log-json that means standard output."""
 
 
 class PathType(click.Path):
-    """A path. An empty text is an error, because `Path` takes it for the working directory."""
+    """A path that must not be empty.
+
+    `Path("")` is the working directory.
+    """
 
     def __init__(self, **rules: bool) -> None:
         super().__init__(path_type=Path, **rules)
@@ -78,19 +82,25 @@ def options(*decorators: Callable[[Command[P]], Command[P]]) -> Callable[[Comman
 
 @contextmanager
 def opened_log(log: Path | None, *outputs: Path | None) -> Iterator[TextIO | None]:
-    """Open the file of --log-json to append to it.
+    """Open the file of --log-json for appending.
 
-    Fails if it lies in one of the outputs: it could be a file of the dataset.
+    Refuses a file in one of the outputs, which may belong to the dataset.
     """
+    if log is None or log == STDOUT:
+        yield sys.stdout if log else None
+        return
     for out in filter(None, outputs):
-        if log and log != STDOUT and Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
+        if Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
             raise click.UsageError(f"--log-json (={log}) is in the output {out}; name a file elsewhere")
     try:
-        file: Any = log and click.open_file(str(log), "a", encoding="utf-8")
+        file = log.open("a", encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"--log-json (={log}) cannot be opened: {error.strerror}") from None
-    with file or nullcontext() as opened:
-        yield opened
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # every event was flushed, so this error was already raised there
+            file.close()
 
 
 def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P]]:
