@@ -168,13 +168,23 @@ def plan(spec: str, workers: int | None) -> None:
 @fdsl.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
 @SPEC
 @file_option(".png", required=True)
-@click.option("--categories", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: first categories.")
 @click.option(
-    "--instances", type=click.IntRange(1, 100), default=8, show_default=True, help="Columns: first instances."
+    "--categories",
+    type=click.IntRange(1, 100),
+    default=6,
+    show_default=True,
+    help="Number of rows; the first categories.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 100),
+    default=8,
+    show_default=True,
+    help="Number of columns; the first instances.",
 )
 @CATEGORIES_FROM
 def preview(spec: str, out: Path, categories: int, instances: int, categories_from: Path | None) -> None:
-    """Render a contact sheet: rows categories, columns instances."""
+    """Render a contact sheet with one row per category."""
     from fdsl.dataset.categories import read_table
     from fdsl.dataset.dataset import Dataset
     from fdsl.dataset.sources import load_spec

@@ -62,7 +62,7 @@ def run(command: click.Command) -> None:
     except InputError as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt) as stop:
-        if isinstance(stop.__cause__, EOFError):  # click takes it for Ctrl-D at a prompt
+        if isinstance(stop.__cause__, EOFError):  # click handles it as Ctrl-D at a prompt
             raise stop.__cause__ from None
         _fail(_after_stop("interrupted"), 130)
     except Terminated as stop:
@@ -98,7 +98,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _is_resumable() -> bool:
-    """Return whether the command that runs keeps finished shards."""
+    """Return whether the running command keeps finished shards."""
     return any(name in sys.argv[1:2] for name in _RESUMABLE)
 
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 _FOREIGN = ("LOKY_", "JOBLIB_")
-"""Environment variables of libraries; a bad value would end them, a good one would contradict `--workers`."""
+"""Prefixes of variables of joblib and loky. A valid value contradicts `--workers`; another one is an error there."""
 
 
 def prepare() -> None:
@@ -21,9 +21,9 @@ def prepare() -> None:
 
 
 def _open_streams() -> None:
-    """Open closed streams, and let them show any text.
+    """Open closed streams, and make all streams accept any text.
 
-    The next file that is opened takes the number of a closed stream. A message would then be written into a shard.
+    Otherwise the next file that is opened takes the number of a closed stream, and messages are written into a shard.
     """
     for descriptor in range(3):
         try:

@@ -18,14 +18,14 @@ _BATCH_ROWS = 1024
 """Rows held as Python objects at a time."""
 
 _MAX_BYTES, _FILE_BYTES, _ROW_BYTES = 2**30, 2**20, 2**15
-"""Bounds on the size of a table's file: at all, for any number of rows, and for each row."""
+"""Limits of a file's size: of any file, without rows, and added per row."""
 
 FAMILY_KEY = b"fdsl.family"
 """Key of the family's name in a table's metadata."""
 
 
 def numbered(table: pa.Table, family: str) -> pa.Table:
-    """Return a table with `category` counted from 0, and its family noted."""
+    """Return a table with `category` counted from 0, and its family in the metadata."""
     schema = FAMILIES[family].SCHEMA
     numbers = pa.array(range(table.num_rows), schema.field("category").type)
     table = table.select(schema.names).set_column(0, schema.field("category"), numbers).cast(schema)
@@ -77,7 +77,7 @@ def read_table(path: Path | str, n_rows: int = MAX_CATEGORIES) -> pa.Table:
 
     Parameters
     ----------
-    n_rows : most rows that the table may have
+    n_rows : largest number of rows that is accepted
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Reads Parquet files that someone else may have written.
 
-A file of a few hundred bytes can decode to gigabytes, and need not say so. pyarrow's own access to a broken footer can abort
-the process. So the footer and the header of every page are read here first.
+A file of a few hundred bytes can decode to gigabytes, whatever its footer says. pyarrow can abort the process on a broken
+footer. So the footer and the header of every page are read here first.
 
 Source: Apache Software Foundation, "Parquet format", parquet.thrift; "Thrift compact protocol encoding".
 """
@@ -21,17 +21,17 @@ _FREE_BYTES, _MAX_RATIO = 2**20, 256
 """A table may take _FREE_BYTES of memory, and _MAX_RATIO for each byte of its file."""
 
 _VALUE_BYTES = 12
-"""A decoded number, with its two levels of nesting."""
+"""Size of a decoded number and its two levels of nesting."""
 
 _MAGIC = b"PAR1"
 _TEXT, _FIXED_TEXT = 6, 7
 _PLAIN_OR_DICTIONARY = (0, 2, 8)
 _DICTIONARY = 2
 _PARTS = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}
-"""For each kind of page: which field of its header describes it, and which field of that is the encoding."""
+"""For each kind of page: the field of its header that describes it, and the field of the encoding in that description."""
 
 _TRUE, _FALSE, _INT8, _INT32, _INT64, _BYTES, _LIST, _STRUCT = 1, 2, 3, 5, 6, 8, 9, 12
-"""Thrift's numbers of types."""
+"""Thrift's type numbers."""
 
 Fields = dict[tuple[int, int], Any]
 """Fields of a struct by number and type."""
@@ -42,11 +42,14 @@ _UNREADABLE = (
 
 
 class Unreadable(InputError):
-    """What is wrong with a Parquet file, without its name."""
+    """Error of a Parquet file; its message lacks the file's name."""
 
 
-class _Compact:
-    """Reads structs of Thrift's compact protocol, of the types that Parquet has."""
+class _ThriftReader:
+    """Reads structs of Thrift's compact protocol.
+
+    Knows the types that Parquet uses.
+    """
 
     def __init__(self, content: bytes, at: int) -> None:
         self.content, self.at = content, at
@@ -100,7 +103,7 @@ class _Compact:
         while head := self._byte():
             previous, number = number, number + (head >> 4) if head >> 4 else self._number()
             if not previous < number < 2**15:
-                raise ValueError("a field stands twice")
+                raise ValueError("a field is repeated")
             fields[number, head & 15] = self._value(head & 15)
         return fields
 
@@ -124,12 +127,12 @@ def _footer(content: bytes) -> Fields:
     """Return the footer of a file."""
     n_bytes = int.from_bytes(content[-8:-4], "little")
     if content[-4:] != _MAGIC or not 0 < n_bytes < len(content) - 8:
-        raise ValueError("it does not end as such a file does")
-    return _Compact(content, len(content) - 8 - n_bytes).struct()
+        raise ValueError("it has no Parquet footer")
+    return _ThriftReader(content, len(content) - 8 - n_bytes).struct()
 
 
 def _columns(footer: Fields) -> list[_Column]:
-    """Return the columns of a footer, in the order in which they are stored."""
+    """Return the columns of a footer, in stored order."""
     root, *elements = footer[2, _LIST]
     columns, open_nodes, name = [], [root[5, _INT32]], ""
     for element in elements:
@@ -146,11 +149,14 @@ def _columns(footer: Fields) -> list[_Column]:
 
 
 def _pages(content: bytes, chunk: Fields) -> Iterator[tuple[int, int, int]]:
-    """Yield the size, number of values and encoding of each page of a chunk that pyarrow comes to read."""
+    """Yield size, number of values and encoding of each page.
+
+    Stops at the page where pyarrow stops.
+    """
     n_left, n_stored, start = chunk[5, _INT64], chunk[7, _INT64], chunk[9, _INT64]
     if 0 < chunk.get((11, _INT64), 0) < start:
         start = chunk[11, _INT64]
-    reader, end = _Compact(content, start), start + n_stored
+    reader, end = _ThriftReader(content, start), start + n_stored
     if not 0 < start <= end <= len(content):
         raise ValueError("a column is outside the file")
     while n_left > 0:
@@ -184,9 +190,12 @@ def _sizes(content: bytes, footer: Fields) -> Iterator[int]:
 
 
 def _check_size(content: bytes, footer: Fields, n_rows: int) -> None:
-    """Raise ValueError if a table has too many rows or takes too much memory."""
+    """Raise ValueError if a table is too large.
+
+    It has too many rows or takes too much memory.
+    """
     if footer[3, _INT64] > n_rows:
-        raise ValueError(f"it has {footer[3, _INT64]:,} rows; at most {n_rows:,} can be right")
+        raise ValueError(f"it has {footer[3, _INT64]:,} rows; at most {n_rows:,} are allowed")
     n_decoded, most = 0, _most_bytes(content)
     for n_bytes in _sizes(content, footer):
         n_decoded += n_bytes
@@ -205,7 +214,7 @@ def _expanded(column: pa.ChunkedArray, kind: pa.DataType, n_bytes: int) -> pa.Ch
     Raises ValueError if its texts are too long.
     """
     lengths = [pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
-    if sum(pc.sum(each).as_py() or 0 for each in lengths) > n_bytes:
+    if sum(pc.sum(of_chunk).as_py() or 0 for of_chunk in lengths) > n_bytes:
         raise ValueError(f"its texts have more than {n_bytes:,} bytes")
     return column.cast(column.type.value_type).cast(kind)
 
@@ -228,12 +237,12 @@ def _read(content: bytes, n_rows: int) -> pa.Table:
 def parse_parquet(content: bytes, n_rows: int) -> pa.Table:
     """Return the table in a Parquet file's bytes.
 
-    It takes at most 1 MiB, and 256 bytes for each byte of the file. Single-threaded: a pyarrow thread that is still ending
+    The table takes at most 1 MiB, plus 256 bytes per byte of the file. Single-threaded: a pyarrow thread that is still ending
     at exit can abort the process.
 
     Parameters
     ----------
-    n_rows : most rows that the table may have
+    n_rows : largest number of rows that is accepted
 
     Raises
     ------

@@ -17,7 +17,7 @@ from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import shown, suggestion
 
 _MAX_BYTES = 2**16
-"""Size of a YAML file."""
+"""Limit of a YAML file's size."""
 
 
 def presets() -> dict[str, str]:
@@ -43,16 +43,16 @@ def preset_text(name: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads what JSON can hold: mappings, lists, text, numbers, true, false and null.
+    """YAML loader for the values of JSON.
 
     Only plain decimals are numbers. Anchors, aliases and tags are refused, because a few of them can expand to billions of
     values, and so are duplicate keys, of which PyYAML keeps the last.
     """
 
-    yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - its stub makes it an instance's
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - the stub declares it on instances
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return a node. Raises InputError on an anchor, an alias or a tag."""
+        """Return a node; refuse anchors, aliases and tags."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if event.anchor or getattr(event, "tag", None):
             raise InputError(f"line {event.start_mark.line + 1}: anchors, aliases and tags (&, *, !) are not read")

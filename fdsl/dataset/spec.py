@@ -41,7 +41,7 @@ _MAY_BE_EMPTY = ("image", "params")
 MAX_CATEGORIES = 1_000_000
 
 _SHOWN = 200
-"""Characters of a value in a message."""
+"""Limit of a value in a message, characters."""
 
 _MAX_SHARDS = 999_999
 """Shard numbers have six digits."""

@@ -21,7 +21,7 @@ _MAX_CATEGORIES, _MAX_IMAGES, _MIN_IMAGES, _MAX_RENDER_S = 96, 384, 24, 2.0
 _FILES_PER_SHARD = 3
 _FILES_PER_DATASET = len((SPEC, CATEGORIES, INDEX, CARD, INFO, LOCK))
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Unit of `ru_maxrss`, bytes."""
+"""Bytes in a unit of `ru_maxrss`."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""However the command is started, it works: streams closed, encodings that show little, foreign variables."""
+"""The command works with closed streams, narrow encodings and foreign variables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def out(spec_file: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
 def test_closed_streams_do_no_harm(closed: str, out: Path, spec_file: Path) -> None:
-    """A message must not be written into the file that takes the stream's number."""
+    """A message must not be written into a file that takes the stream's number."""
     again = out.with_name("again")
     for command in (["bake", spec_file, "-o", again, "--workers", "2"], ["verify", again, "--workers", "1"]):
         shell = ["sh", "-c", f'exec "$0" "$@" {closed}', FDSL, *command]

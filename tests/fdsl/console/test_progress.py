@@ -32,7 +32,7 @@ EVENTS = (
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Returns a function that moves the clock on."""
+    """Return a function that advances the clock."""
     seconds = 1000.0
 
     def move(by_s: float) -> None:

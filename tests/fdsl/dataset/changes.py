@@ -1,4 +1,7 @@
-"""Other valid values of any field of a spec, found by trying, so that no family is named here."""
+"""Other valid values of each field of a spec.
+
+They are found by trying, so no family is named here.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def rendered(module: AnyFamily, spec: Spec, samples: list[tuple[Any, Stream]]) -
 
 
 def are_equal(some: Rendered, others: Rendered) -> bool:
-    """Whether images and variants are equal, one by one."""
+    """Return whether images and variants are equal, one by one."""
     pairs = zip(some, others, strict=True)
     return all(np.array_equal(image, other) and variant == its for (image, variant), (other, its) in pairs)
 
@@ -70,7 +70,7 @@ def are_equal(some: Rendered, others: Rendered) -> bool:
 
 
 def clashes(families: Mapping[str, Any]) -> list[str]:
-    """Families whose DOMAIN is not theirs alone: they would share every random number."""
+    """Return families that share a DOMAIN, and so every random number."""
     n_uses = Counter(module.DOMAIN for module in families.values())
     return [name for name, module in families.items() if n_uses[module.DOMAIN] > 1]
 
@@ -261,7 +261,7 @@ def test_equal_samples_give_equal_images(
 
 
 def test_images_keep_their_pixels(module: AnyFamily, spec: Spec, samples: list[tuple[Any, Stream]]) -> None:
-    """No buffer is shared between images: what a caller does to one leaves the others as they are."""
+    """No buffer is shared between images, so changing one does not change another."""
     kept, copies = [], []
     for image, _ in module.render_each(spec.params, spec.size_px, samples):
         kept.append(image)
@@ -328,7 +328,7 @@ def copy_family(family: str, name: str, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_mypy_checks_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """mypy accepts a copy of a family, and refuses one of which a function takes its arguments in another order."""
+    """mypy accepts a copy of a family, and refuses one with swapped arguments."""
     family = min(FAMILIES)
     functions = ("sample", "unpack", "render_each")
     copies = {"intact": copy_family(family, "intact", tmp_path)}

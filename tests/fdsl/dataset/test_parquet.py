@@ -1,4 +1,4 @@
-"""Parquet files decode to no more than their size allows, whatever they say of themselves."""
+"""Parquet files decode to bounded memory, whatever their metadata claims."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def written(table: pa.Table, **options: Any) -> bytes:
 
 
 def varint(number: int, n_bytes: int = 0) -> bytes:
-    """Return a number as Thrift writes it, filled up with zeros that mean nothing."""
+    """Return a number as Thrift writes it, padded with redundant zeros."""
     digits, rest = [], 2 * number
     while rest or len(digits) < n_bytes or not digits:
         digits.append(rest & 127 | 128)
@@ -75,7 +75,7 @@ def test_table_of_many_equal_rows_is_read() -> None:
 
 
 LARGE = {
-    "rows": (pa.table({"x": np.zeros(10**6, dtype=np.int64)}), "has 1,000,000 rows; at most 1,000 can be right"),
+    "rows": (pa.table({"x": np.zeros(10**6, dtype=np.int64)}), "has 1,000,000 rows; at most 1,000 are allowed"),
     "a list": (pa.table({"x": [np.zeros(10**6)]}), "decode to more than"),
     "a text": (pa.table({"x": ["x" * 10**7]}), "decode to more than"),
     "a text that stands often": (pa.table({"x": ["x" * 10**5] * N}), "its texts have more than"),
@@ -116,7 +116,7 @@ def test_other_file_is_refused(content: bytes) -> None:
 
 
 def test_damaged_footer_never_ends_the_process() -> None:
-    """pyarrow's properties of a damaged footer do: a C++ exception leaves them."""
+    """pyarrow's footer properties can do so, by a C++ exception."""
     content = written(TABLE.slice(0, 20))
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     rng, n_refused = random.Random(0), 0

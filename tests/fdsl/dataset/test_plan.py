@@ -119,8 +119,8 @@ def test_neighbours_are_uncorrelated(seed: int) -> None:
     assert np.mean(order[1:, 0] == order[:-1, 0]) < 0.02
 
 
-def test_shard_of_a_huge_split_costs_only_its_own_images() -> None:
-    """Of 21 million images, only those of the shard take memory."""
+def test_memory_grows_with_the_shard_only() -> None:
+    """A shard of 21 million images is planned without the others."""
     spec = load_spec("exfractaldb-21k")
     small = hundred(shards={"samples": 10_000})
     image_numbers(small, plan_shards(small)[0])
@@ -149,7 +149,7 @@ def test_keys_have_six_digits_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "window", "names"),
+    ("split", "shards", "names"),
     [
         ("all", "0:2", ["train-000000", "train-000001"]),
         ("all", "8:10", ["train-000008", "validation-000000"]),
@@ -159,34 +159,34 @@ def test_keys_have_six_digits_each() -> None:
         ("validation", None, ["validation-000000", "validation-000001", "validation-000002"]),
     ],
 )
-def test_shards_are_counted_over_the_chosen_splits(split: str, window: str | None, names: list[str]) -> None:
-    assert [shard.name for shard in select_shards(small_spec("rcdb"), split, window)] == names
+def test_shards_are_counted_over_the_chosen_splits(split: str, shards: str | None, names: list[str]) -> None:
+    assert [shard.name for shard in select_shards(small_spec("rcdb"), split, shards)] == names
 
 
 @given(cuts=st.sets(st.integers(1, 11)))
-def test_consecutive_windows_are_all_shards(cuts: set[int]) -> None:
+def test_consecutive_slices_are_all_shards(cuts: set[int]) -> None:
     spec = small_spec("rcdb")
-    windows = [f"{start}:{stop}" for start, stop in pairwise([0, *sorted(cuts), 12])]
-    assert [shard for window in windows for shard in select_shards(spec, "all", window)] == plan_shards(spec)
+    slices = [f"{start}:{stop}" for start, stop in pairwise([0, *sorted(cuts), 12])]
+    assert [shard for shards in slices for shard in select_shards(spec, "all", shards)] == plan_shards(spec)
     assert select_shards(spec, "all", ":") == select_shards(spec, "all", None) == plan_shards(spec)
 
 
-@pytest.mark.parametrize("window", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}"])
-def test_malformed_window_is_refused(window: str) -> None:
+@pytest.mark.parametrize("shards", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}"])
+def test_malformed_slice_is_refused(shards: str) -> None:
     with pytest.raises(InputError) as refused:
-        select_shards(small_spec("rcdb"), "all", window)
-    assert str(refused.value) == f"`shards` (={window}) must be A:B, such as 0:8 for the first eight shards"
+        select_shards(small_spec("rcdb"), "all", shards)
+    assert str(refused.value) == f"`shards` (={shards}) must be A:B, such as 0:8 for the first eight shards"
 
 
-@pytest.mark.parametrize("window", ["3:3", "4:2", "12:", "0:13", "99999:100000", ":0"])
-def test_window_outside_is_refused(window: str) -> None:
+@pytest.mark.parametrize("shards", ["3:3", "4:2", "12:", "0:13", "99999:100000", ":0"])
+def test_slice_outside_is_refused(shards: str) -> None:
     with pytest.raises(InputError) as refused:
-        select_shards(small_spec("rcdb"), "all", window)
-    assert str(refused.value) == f"`shards` (={window}) must be A:B with A < B <= 12, the number of shards"
+        select_shards(small_spec("rcdb"), "all", shards)
+    assert str(refused.value) == f"`shards` (={shards}) must be A:B with A < B <= 12, the number of shards"
 
 
 @pytest.mark.parametrize("shards", [5, slice(0, 8), (0, 8), b"0:8"])
-def test_window_of_another_type_is_refused(shards: Any) -> None:
+def test_slice_of_another_type_is_refused(shards: Any) -> None:
     with pytest.raises(InputError, match=r"^`shards` \(=.*\) must be A:B, such as 0:8 for the first eight shards$"):
         select_shards(small_spec("rcdb"), "all", shards)
 

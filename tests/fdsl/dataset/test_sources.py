@@ -102,7 +102,7 @@ def test_bad_file_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
 
 
 def test_billion_laughs_are_refused_in_a_short_line(tmp_path: Path) -> None:
-    """A few lines of YAML can name a value whose whole repr does not fit into memory."""
+    """A few lines of YAML can expand to a value larger than memory."""
     lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 20)]
     file = tmp_path / "laughs.yaml"
@@ -141,7 +141,7 @@ TEXT = st.text(st.characters(codec="ascii"))
 @settings(deadline=None)
 @given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | st.floats() | TEXT, max_size=4))
 def test_dumped_yaml_is_read_unchanged(mapping: dict[str, object]) -> None:
-    """So that what a bake writes is what it reads."""
+    """A bake reads back what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "a.yaml")
         file.write_text(yaml.safe_dump(mapping))
