@@ -63,14 +63,14 @@ class Cloud(NamedTuple):
 def _cloud(points: Floats, state: Floats) -> Cloud | None:
     """Return a game's cloud.
 
-    Return None if a coordinate or their sum overflows float64, or if all points coincide.
+    None if a coordinate or their sum overflows float64, or if all points coincide.
     """
     rows = state.tolist()
     total, low, high = rows[SUM][:3], min(rows[LOW][:3]), max(rows[HIGH][:3])
     if not sum(map(abs, total)) < math.inf or not 0.0 < high - low < math.inf:
         return None
-    n = points.shape[1]
-    return Cloud(points, low, high, (total[0] / n, total[1] / n, total[2] / n))
+    n_points = points.shape[1]
+    return Cloud(points, low, high, (total[0] / n_points, total[1] / n_points, total[2] / n_points))
 
 
 class Games:

@@ -1,4 +1,4 @@
-"""Categories of ExFractalDB: random 3D systems whose attractors fill space."""
+"""Categories of ExFractalDB: random 3D systems that vary along every axis."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) 
     float64 (5, candidates, 3); axis 0 as in `chaos_vector.play`, axis 2 is x, y, z
     """
     n, high = candidates.maps.shape[:2]
-    chosen = thresholds(candidates.probability)
+    cumulative = thresholds(candidates.probability)
     maps = np.zeros((-(-n // CHAINS) * CHAINS, high, 4, LANES))
     kernels.in_lanes(candidates.maps.reshape(-1, 12), maps[:n].reshape(-1, 4, LANES))
     maps[:, :, 3] *= _SCALE
@@ -132,7 +132,7 @@ def _survey(params: Params, seed: int, attempts: range, candidates: Candidates) 
         four = slice(first, first + CHAINS)
         words = words_of_instances(_stream(seed, 0), attempts[four], _POINTS, params.points)
         for k, own_words in enumerate(words):
-            kernels.choose_maps(own_words, chosen[first + k, : candidates.n_maps[first + k] - 1], choices[k])
+            kernels.choose_maps(own_words, cumulative[first + k, : candidates.n_maps[first + k] - 1], choices[k])
         play(maps[four], choices, states[four], None)
     return np.moveaxis(states[:n, :, :3], 1, 0)
 
@@ -151,11 +151,11 @@ def accepted(params: Params, seed: int, attempts: range, candidates: Candidates)
         mean, square = total / params.points, squares / params.points
         half_range = 0.5 * spread[:, None]
         excess = (square - mean * mean) / half_range**2 - params.variance_threshold
-        clear = np.abs(excess) > _ROUNDING * params.points * (1.0 + square / half_range**2)
+        is_clear = np.abs(excess) > _ROUNDING * params.points * (1.0 + square / half_range**2)
         diverges = ~np.isfinite(total).all(axis=1) | (size >= _OVERFLOWED)
-        sure = clear.all(axis=1) & (size * params.points < 2.0**500) & (spread > 2.0**-500)
-    verdicts: npt.NDArray[np.bool_] = sure & (excess > 0.0).all(axis=1)
-    for k in np.flatnonzero(~diverges & ~sure).tolist():
+        is_sure = is_clear.all(axis=1) & (size * params.points < 2.0**500) & (spread > 2.0**-500)
+    verdicts: npt.NDArray[np.bool_] = is_sure & (excess > 0.0).all(axis=1)
+    for k in np.flatnonzero(~diverges & ~is_sure).tolist():
         verdicts[k] = accepts(params, seed, attempts[k], candidates.candidate(k))
     return verdicts
 

@@ -4,7 +4,7 @@ A game is latency-bound: each point needs the previous one. Four independent gam
 the twelve multiplications and additions of one affine map, and fusing any of them would change the last bit on some
 processors. So the loop is built for LLVM here. Without numba's compiler, `chaos_plain.advance` runs instead.
 
-llvmlite is the one that numba requires.
+llvmlite has the version that numba requires.
 """
 
 import math
@@ -41,7 +41,7 @@ class _Array:
         """Return the address of an element."""
         return self._builder.gep(self._array.data, [element])
 
-    def vector(self, row: Any) -> Any:
+    def row_address(self, row: Any) -> Any:
         """Return the address of a row of four elements."""
         return self._builder.gep(self._builder.bitcast(self._array.data, _VECTOR.as_pointer()), [row])
 
@@ -54,14 +54,14 @@ class _Game:
         self._maps, self._choices, self._state = maps, choices, state
         self._rows = [cgutils.alloca_once(builder, _VECTOR) for _ in range(N_ROWS)]  # type: ignore[no-untyped-call]
         for row, register in enumerate(self._rows):
-            builder.store(builder.load(state.vector(_whole(chain * N_ROWS + row)), align=_ALIGNMENT), register)
+            builder.store(builder.load(state.row_address(_whole(chain * N_ROWS + row)), align=_ALIGNMENT), register)
 
     def _map(self, i: Any) -> list[Any]:
         """Return columns and translation of the map of point `i`."""
         b, chain = self._builder, _whole(self._chain)
         choice = b.load(self._choices.address(b.add(b.mul(chain, self._choices.length(1)), i)))
         row = b.mul(b.add(b.mul(chain, self._maps.length(1)), b.zext(choice, _INT)), _whole(LANES))
-        return [b.load(self._maps.vector(b.add(row, _whole(k))), align=_ALIGNMENT) for k in range(LANES)]
+        return [b.load(self._maps.row_address(b.add(row, _whole(k))), align=_ALIGNMENT) for k in range(LANES)]
 
     def advance(self, i: Any, points: _Array | None) -> None:
         """Advance to point `i`; keep it, or add its square."""
@@ -85,7 +85,7 @@ class _Game:
     def close(self) -> None:
         """Write the statistics back to memory."""
         for row, register in enumerate(self._rows):
-            address = self._state.vector(_whole(self._chain * N_ROWS + row))
+            address = self._state.row_address(_whole(self._chain * N_ROWS + row))
             self._builder.store(self._builder.load(register), address, align=_ALIGNMENT)
 
 

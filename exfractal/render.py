@@ -97,8 +97,8 @@ def _draw_weight(params: Params, stream: Stream, redraws: int) -> tuple[int, flo
         row = below(stream.words(_object_lanes(redraws)[0], 1)[0], params.n_weights)
     if row == 0:
         return -1, 1.0
-    coefficient, which = divmod(row - 1, len(params.factors))
-    return coefficient, params.factors[which]
+    coefficient, factor_number = divmod(row - 1, len(params.factors))
+    return coefficient, params.factors[factor_number]
 
 
 def _draw_rotation(params: Params, stream: Stream) -> Quaternion:
@@ -128,8 +128,8 @@ def _draw_rotation(params: Params, stream: Stream) -> Quaternion:
 def _draw_ring_view(params: Params, stream: Stream) -> Quaternion:
     """Draw the rotation of a ring's view.
 
-    View f turns the attractor by 60 - 30 f degrees around the vertical axis, plus jitter. The published camera goes round it
-    instead, to the same effect.
+    View f turns the attractor by 60 - 30 f degrees around the vertical axis, plus jitter. The published code moves the camera
+    instead, with the same result.
     """
     jitter = 2.0 * float(stream.uniforms(_VIEW, 1)[0]) - 1.0
     yaw_rad = math.radians(30.0 * (2 - stream.instance % N_VIEWS) + jitter * params.jitter_deg)

@@ -32,8 +32,7 @@ _FIFTEEN, _TEN, _SIX, _ONE, _HEIGHT = np.array([15.0, 10.0, 6.0, 1.0, 0.4], dtyp
 def perlin(x, left, right):
     """Return 1-D Perlin noise between two lattice points.
 
-    One octave of improved gradient noise, times 0.4, in float32 as in the library of the published generator: equal to it,
-    bit for bit.
+    One octave of improved gradient noise, times 0.4, in float32. Equals the library of the published generator bit for bit.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ TITLE = "RCDB"
 CITATION = 'Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022 (RCDB)'
 
 LABELS = ("vertices", "contours", "perlin", "gap", "radius", "aspect")
-"""Parameters that can define a category, in the order of the paper's ladder."""
+"""Parameters that can define a category, in the order of the paper's experiment."""
 
 _Label = Literal["vertices", "contours", "perlin", "gap", "radius", "aspect"]
 _Vertices = Annotated[int, Field(ge=3, le=1000)]
@@ -46,7 +46,7 @@ class Params(FamilyParams):
     vertices : 3 .. 1,000; range of the vertices of a polygon, the floor of an exponential of mean 100, redrawn until in range
     contours : 1 .. 1,000; range of the polygons of an image, uniform
     perlin : 0 .. 100 px; range of the noise coefficient by which a contour grows, uniform
-    gap : 0 .. 100 px; range of what is added to each step outwards, uniform (published as a line width; lines are 1 px)
+    gap : 0 .. 100 px; range of the length added to each step outwards, uniform (published as a line width; lines are 1 px)
     radius : 0 .. 1,000 px; range of the radius that the first contour grows from, uniform integer
     aspect : 0.1 .. 10; range of the stretch along x and along y, each uniform
     centre : -1,024 .. 1,024 px; range of c, uniform integer; the centre is (512 + c) / 2 on each axis

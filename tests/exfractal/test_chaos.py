@@ -34,7 +34,7 @@ def plain(maps: Floats, choices: Bytes, keep: bool) -> tuple[Floats, Floats | No
 
 
 def vector(maps: Floats, choices: Bytes, keep: bool) -> tuple[Floats, Floats | None]:
-    """Return the statistics and points of the vector game, in memory that held something else."""
+    """Return the statistics and points of the vector game, written over old content."""
     state = np.full((CHAINS, N_ROWS, LANES), 7.0)
     points = np.full((CHAINS, 3, choices.shape[1]), 7.0) if keep else None
     play(maps, choices, state, points)
@@ -107,7 +107,7 @@ def test_special_numbers_match() -> None:
 
 
 def test_statistics_are_those_of_the_points() -> None:
-    """Both games keep the sums, squares and extremes of a game that knows nothing of lanes."""
+    """Both games keep the sums, squares and extremes of a game without lanes."""
     batch = draw(Params(), 0, ATTEMPTS)
     maps = np.zeros((CHAINS, 7, LANES, LANES))
     kernels.in_lanes(batch.maps.reshape(-1, 12), maps.reshape(-1, LANES, LANES))

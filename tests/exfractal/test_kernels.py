@@ -98,7 +98,7 @@ def plotted(points: Points, transform: Points = IDENTITY, distance: float = 4.0,
         ((-3.99, -3.99, 0.0), [0, 0]),
     ],
 )
-def test_x_is_right_y_down_z_near(point: tuple[float, ...], pixel: list[int]) -> None:
+def test_axes_point_right_down_and_near(point: tuple[float, ...], pixel: list[int]) -> None:
     assert plotted(np.array([point])) == [pixel]
 
 

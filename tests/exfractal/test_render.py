@@ -224,7 +224,7 @@ def test_ring_has_a_view_every_30_degrees() -> None:
 
 
 def test_ring_turns_as_the_published_one() -> None:
-    """Their view f is the view (1 - f) mod 12 of a ring that starts at 30 degrees and turns by 30 more each."""
+    """The published view f is view (1 - f) mod 12 of a ring that starts at 30 degrees and advances by 30."""
     params = Params(viewpoint="ring", jitter_deg=0, points=100)
     turned = [math.radians(30 * ((1 - view) % 12 + 1)) for view in range(12)]
     for view, yaw in enumerate(turned):
@@ -234,8 +234,8 @@ def test_ring_turns_as_the_published_one() -> None:
         assert np.abs(rotated - expected).max() < 1e-14
 
 
-def test_up_in_the_world_is_down_in_the_picture() -> None:
-    """The published pictures have +y at the bottom: three points of a hundred are far above the others."""
+def test_y_axis_points_down_in_the_picture() -> None:
+    """The published pictures have +y at the bottom. Three points of a hundred are far above the others."""
     points = np.zeros((3, 100))
     points[0], points[1, :3] = np.linspace(-1, 1, 100), 1.0
     low, high, mean = points.min(), points.max(), tuple(points.mean(axis=1))

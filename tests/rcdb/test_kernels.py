@@ -46,7 +46,7 @@ def plain_contours(
     centre_px: Sequence[float],
     scale: float = 1.0,
 ) -> list[list[list[int]]]:
-    """Return the pixels (contours, vertices, 2) that grow_contours writes, one vertex and axis at a time."""
+    """Return what grow_contours writes, computed one vertex and axis at a time."""
     n_contours, n_vertices, _ = words.shape
     unit = directions(n_vertices).tolist()
     position = [[start[axis] * unit[v][axis] for axis in range(2)] for v in range(n_vertices)]

@@ -160,7 +160,7 @@ def test_breaking_all_edges_leaves_white() -> None:
 
 
 def test_more_breaks_only_remove_edges() -> None:
-    """One contour, so that no line hides another: each step keeps a part of the lines before it."""
+    """With one contour no line hides another, so each step keeps a part of the earlier lines."""
     shares = [0.0, 0.1, 0.3, 0.5, 0.8, 1.0]
     single = {"contours": (1, 1), "vertices": (20, 20), "radius": (100, 100), "centre": (0, 0)}
     left = np.zeros(len(shares))
@@ -174,7 +174,7 @@ def test_more_breaks_only_remove_edges() -> None:
 
 
 def test_broken_contours_reveal_only_hidden_lines() -> None:
-    """A pixel that shows in a broken image was drawn in the whole one, where another contour may hide it.
+    """A visible pixel of a broken image was drawn in the whole one, where another contour may hide it.
 
     A white contour hides others and cannot be seen, so images with one are skipped.
     """
