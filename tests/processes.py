@@ -1,4 +1,4 @@
-"""Processes as the system shows them, and waiting for a state."""
+"""Processes in /proc, and waiting for a state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class EndedEarly(AssertionError):
 
 
 def wait_for(state: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait until a state holds. Raises EndedEarly if the process that leads to it ends before."""
+    """Wait until a state holds. Raises EndedEarly if the process that leads to it ends first."""
     end = time.monotonic() + PATIENCE_S
     while not state():
         if process is not None and process.poll() is not None:
@@ -31,7 +32,7 @@ def wait_for(state: Callable[[], Any], process: subprocess.Popen[str] | None = N
 
 
 def running() -> dict[int, int]:
-    """The parent of each process that is not a zombie."""
+    """Return the parent of each process that is not a zombie."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
         state, _, rest = read_proc(int(entry.name), "stat").rpartition(b")")[2].strip().partition(b" ")
@@ -41,7 +42,7 @@ def running() -> dict[int, int]:
 
 
 def descendants(pid: int) -> set[int]:
-    """All processes below one."""
+    """Return the descendants of a process."""
     parents, below, todo = running(), set[int](), [pid]
     while todo:
         one = todo.pop()
@@ -52,7 +53,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def read_proc(pid: int, name: str) -> bytes:
-    """What the system says of a process; nothing once it has ended."""
+    """Return a file of /proc/PID; empty once the process has ended."""
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -60,12 +61,12 @@ def read_proc(pid: int, name: str) -> bytes:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes of a command."""
+    """Return the worker processes of a command."""
     return sorted(child for child in descendants(pid) if b"LokyProcess" in read_proc(child, "cmdline"))
 
 
 def kill_all(pids: set[int]) -> None:
-    """Kill those of some processes that still run."""
+    """Kill the processes that still run."""
     for pid in pids & set(running()):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -74,5 +75,22 @@ def kill_all(pids: set[int]) -> None:
 
 
 def hear_ctrl_c() -> None:
-    """In a new process: let Ctrl-C work, which a shell's background jobs ignore."""
+    """Let a new process hear Ctrl-C, which a shell's background jobs ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def as_in_a_shell(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process group of its own that hears Ctrl-C; kill what is left of it."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+    ) as process:
+        try:
+            yield process
+        finally:
+            kill_all(descendants(process.pid) | {process.pid})

@@ -1,4 +1,4 @@
-"""Bakes to interrupt, and moments that are seen in files and processes, never measured by a clock."""
+"""Bakes to interrupt, at moments seen in files and processes, never measured by a clock."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENCE_S, EndedEarly, descendants, hear_ctrl_c, kill_all, read_proc, wait_for, workers_of
+from tests.processes import PATIENCE_S, EndedEarly, as_in_a_shell, descendants, read_proc, wait_for, workers_of
 from tests.shards.conftest import FDSL, snapshot
 
 N_SHARDS = 32
@@ -26,47 +26,35 @@ Fault = Callable[[subprocess.Popen[str]], None]
 Moment = Callable[[subprocess.Popen[str], Path], bool]
 
 
-@contextmanager
-def started(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """Run `fdsl` with two workers, as a shell does: in a process group of its own that hears Ctrl-C."""
-    with subprocess.Popen(
-        [FDSL, *command, "--workers", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        try:
-            yield process
-        finally:
-            kill_all(descendants(process.pid) | {process.pid})
+def started(*command: str | Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Run `fdsl` with two workers, as a shell does."""
+    return as_in_a_shell(FDSL, *command, "--workers", "2")
 
 
 def n_receipts(out: Path) -> int:
-    """How many shards are done."""
+    """Return the number of finished shards."""
     return len(list(out.glob("receipts/[!.]*.json")))
 
 
 def finished(out: Path) -> dict[str, str]:
-    """Files that have their name, and folders; no hidden ones."""
+    """Return files with their final names, and folders."""
     if not out.exists():
         return {}
     return {name: content for name, content in snapshot(out).items() if not Path(name).name.startswith(".")}
 
 
 def workers_import(process: subprocess.Popen[str], out: Path) -> bool:
-    """Whether a worker has loaded numpy. It still has much to import."""
+    """Return whether a worker has loaded numpy. It still has much to import."""
     return any(b"numpy" in read_proc(worker, "maps") for worker in workers_of(process.pid))
 
 
 def workers_exist(process: subprocess.Popen[str], out: Path) -> bool:
-    """Whether both workers have been started."""
+    """Return whether both workers have been started."""
     return (out / "spec.yaml").exists() and len(workers_of(process.pid)) == 2
 
 
 def shard_is_written(process: subprocess.Popen[str], out: Path) -> bool:
-    """Whether the hidden file of a shard exists."""
+    """Return whether the hidden file of a shard exists."""
     return any(out.glob(".*.tar.*.tmp"))
 
 
@@ -86,7 +74,7 @@ class Interrupted:
 
 
 def interrupt(process: subprocess.Popen[str], moment: Callable[[], bool], fault: Fault) -> Interrupted | None:
-    """Wait for a moment and strike. Return None if the command completes instead."""
+    """Wait for a moment, then apply a fault. Return None if the command completes instead."""
     try:
         wait_for(moment, process)
     except EndedEarly:

@@ -18,7 +18,7 @@ from shards.events import Event, ItemsRetried
 from shards.executors.contract import Done, Failed
 from shards.executors.processors import n_processors
 from shards.executors.signals import uninterrupted
-from tests.processes import PATIENCE_S, descendants, hear_ctrl_c, kill_all, running, wait_for, workers_of
+from tests.processes import PATIENCE_S, as_in_a_shell, descendants, kill_all, running, wait_for, workers_of
 from tests.shards.executors.tasks import die_for_13, die_once
 
 
@@ -57,7 +57,7 @@ def test_two_deaths_are_survived(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_item_that_kills_workers_fails_alone() -> None:
+def test_killing_item_fails_alone() -> None:
     outcomes = {outcome.item: outcome for outcome in LocalExecutor(2).run(die_for_13, range(30))}
     assert outcomes.keys() == set(range(30))
     failed = outcomes.pop(13)
@@ -69,7 +69,7 @@ def test_item_that_kills_workers_fails_alone() -> None:
 
 
 @pytest.mark.slow
-def test_item_that_kills_workers_fails_among_endless_ones() -> None:
+def test_killing_item_fails_among_endless_ones() -> None:
     with closing(LocalExecutor(2).run(die_for_13, itertools.count())) as outcomes:
         failed = next(outcome for outcome in outcomes if isinstance(outcome, Failed))
         assert failed.item == 13
@@ -115,14 +115,7 @@ def test_no_worker_outlives_its_parent(number: int, is_stopped: bool) -> None:
     """Not even one that is stopped."""
     if is_stopped and sys.platform != "linux":
         pytest.skip("only Linux kills a stopped process with its parent")
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
+    with as_in_a_shell(sys.executable, "-c", ENDLESS) as process:
         below: set[int] = set()
         try:
             assert process.stdout is not None
@@ -138,7 +131,6 @@ def test_no_worker_outlives_its_parent(number: int, is_stopped: bool) -> None:
             process.wait(timeout=PATIENCE_S)
             wait_for(lambda: not below & set(running()))
         finally:
-            process.kill()
             kill_all(below)
         assert process.stderr is not None
         error = process.stderr.read()
@@ -148,7 +140,7 @@ def test_no_worker_outlives_its_parent(number: int, is_stopped: bool) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_is_held_back(number: int) -> None:
-    """Another thread that blocks no signal is there: it would take them from one that does."""
+    """Beside a thread that blocks no signals, and to which the system would deliver them."""
     caught: list[int] = []
     old = signal.signal(number, lambda number, frame: caught.append(number))
     idle = threading.Event()
