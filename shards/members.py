@@ -15,7 +15,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
 from fdsl.dataset.plan import Shard, image_key, image_names
 from fdsl.dataset.spec import Spec
-from shards.png import head, is_whole, max_bytes
+from shards.png import first_bytes, is_as_encoded, max_bytes
 from shards.problems import Kind, Problem
 from shards.tar import BLOCK, END, member
 
@@ -34,7 +34,7 @@ class Readable(Protocol):
 
 
 class Blank(NamedTuple):
-    """Keys of images without content.
+    """Keys of empty and full images.
 
     Attributes
     ----------
@@ -81,11 +81,11 @@ class TarCheck:
 
     def _details(self, tar: Readable) -> Iterator[tuple[Kind, str]]:
         """Yield where a tar differs from what a bake writes."""
-        n_most = _max_png_bytes(self._dataset.spec)
+        limit = _max_png_bytes(self._dataset.spec)
         for k, (category, instance) in enumerate(image_names(self._dataset.spec, self._shard)):
             key = image_key(category, instance)
             for name in (f"{key}.png", f"{key}.cls"):
-                payload = _payload(tar, name, n_most)
+                payload = _payload(tar, name, limit)
                 if isinstance(payload, str):
                     yield Kind.SHARD, payload
                     return
@@ -116,14 +116,14 @@ class TarCheck:
         return (Kind.PIXELS, detail) if n_different else None
 
 
-def _payload(tar: Readable, name: str, n_most: int) -> bytes | str:
+def _payload(tar: Readable, name: str, limit: int) -> bytes | str:
     """Return the payload of the next member, or its problem.
 
     The whole member is compared with the writer's own bytes, so nothing of it is interpreted but its size.
 
     Parameters
     ----------
-    n_most : size of the largest image that a bake writes
+    limit : largest size that is accepted, bytes
     """
     header = tar.read(BLOCK)
     if len(header) < BLOCK or header == bytes(BLOCK):
@@ -133,8 +133,8 @@ def _payload(tar: Readable, name: str, n_most: int) -> bytes | str:
     if own_name != name or digits is None:
         return f"has {own_name!r} in place of {name}" if own_name != name else f"{name} has a broken header"
     n_bytes = int(digits[1], 8)
-    if n_bytes > n_most:
-        return f"{name} has {n_bytes:,} bytes; a bake writes at most {n_most:,}"
+    if n_bytes > limit:
+        return f"{name} has {n_bytes:,} bytes; a bake writes at most {limit:,}"
     payload = tar.read(n_bytes)
     if len(payload) < n_bytes:
         return f"ends within {name}"
@@ -146,9 +146,9 @@ def _payload(tar: Readable, name: str, n_most: int) -> bytes | str:
 def _decoded(spec: Spec, payload: bytes) -> Image | str:
     """Return the image of a PNG file, or its problem."""
     size, depth = spec.size_px, spec.family_module.BIT_DEPTH
-    if not payload.startswith(head(size, size, depth)):
+    if not payload.startswith(first_bytes(size, size, depth)):
         return f"is not a {size} x {size} px grey PNG of {depth} bit"
-    if not is_whole(payload, size, size, depth):  # checked first, because OpenCV prints its own errors
+    if not is_as_encoded(payload, size, size, depth):  # checked first, because OpenCV prints its own errors
         return "cannot be decoded, or was not written by a bake"
     image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.shape != (size, size):

@@ -54,13 +54,13 @@ def _deflate(rows: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
     )
 
 
-def is_whole(payload: bytes, width: int, height: int, bit_depth: int) -> bool:
+def is_as_encoded(payload: bytes, width: int, height: int, bit_depth: int) -> bool:
     """Return whether a file is a PNG as `encode` writes it.
 
     It has three chunks with right checksums, the same zlib header, and unfiltered rows that end with zero bits. How the rows
     are deflated is not compared, because releases of ISA-L differ.
     """
-    start = head(width, height, bit_depth)
+    start = first_bytes(width, height, bit_depth)
     data = payload[len(start) + 8 : -len(_END) - 4]
     if payload != b"%b%b%b" % (start, _chunk(b"IDAT", data), _END) or not data.startswith(_ZLIB_HEAD):
         return False
@@ -88,8 +88,8 @@ def max_bytes(width: int, height: int, bit_depth: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def head(width: int, height: int, bit_depth: int) -> bytes:
-    """Return the signature and the IHDR chunk."""
+def first_bytes(width: int, height: int, bit_depth: int) -> bytes:
+    """Return the first bytes of a file: signature and IHDR chunk."""
     return _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, _GREY, 0, 0, 0))
 
 
@@ -109,7 +109,7 @@ def encode(image: npt.NDArray[np.uint8], bit_depth: int) -> bytes:
     rows = np.empty((height, packed.shape[1] + 1), dtype=np.uint8)
     adler = struct.pack(">I", filter_rows(packed, rows))
     data = _chunk(b"IDAT", _ZLIB_HEAD, *_deflate(rows.reshape(-1)), adler)
-    return b"".join((head(width, height, bit_depth), data, _END))
+    return b"".join((first_bytes(width, height, bit_depth), data, _END))
 
 
 def compile_kernels() -> None:

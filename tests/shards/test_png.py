@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shards.png import encode, head, is_whole, max_bytes
+from shards.png import encode, first_bytes, is_as_encoded, max_bytes
 
 Image = npt.NDArray[np.uint8]
 SIDE = st.integers(1, 70)
@@ -78,7 +78,7 @@ def test_file_is_one_zlib_stream_of_unfiltered_rows(image: Image, bit_depth: int
     assert (first, second, last) == (b"IHDR", b"IDAT", (b"IEND", b""))
     height, width = image.shape
     assert header == struct.pack(">IIBBBBB", width, height, bit_depth, 0, 0, 0, 0)
-    assert file.startswith(head(width, height, bit_depth))
+    assert file.startswith(first_bytes(width, height, bit_depth))
     stream = zlib.decompressobj()
     rows = stream.decompress(data)
     assert stream.eof
@@ -99,11 +99,11 @@ def test_checksum_of_wide_white_rows() -> None:
 def test_any_change_is_detected(image: Image, bit_depth: int, data: st.DataObject) -> None:
     height, width = image.shape
     file = bytearray(encode(image, bit_depth))
-    assert is_whole(bytes(file), width, height, bit_depth)
-    assert not is_whole(bytes(file), width + 8, height, bit_depth)
-    assert not is_whole(bytes(file[: data.draw(st.integers(0, len(file) - 1))]), width, height, bit_depth)
+    assert is_as_encoded(bytes(file), width, height, bit_depth)
+    assert not is_as_encoded(bytes(file), width + 8, height, bit_depth)
+    assert not is_as_encoded(bytes(file[: data.draw(st.integers(0, len(file) - 1))]), width, height, bit_depth)
     file[data.draw(st.integers(0, len(file) - 1))] ^= data.draw(st.integers(1, 255))
-    assert not is_whole(bytes(file), width, height, bit_depth)
+    assert not is_as_encoded(bytes(file), width, height, bit_depth)
 
 
 ZLIB_LEVEL = 2
@@ -125,13 +125,13 @@ def resealed(rows: bytes, level: int = ZLIB_LEVEL) -> bytes:
     [(bytes(16 * 17), True), (bytes(16 * 17 - 1), False), (bytes(16 * 17 + 1), False), (b"\1" + bytes(271), False)],
 )
 def test_wrong_rows_are_detected(rows: bytes, is_valid: bool) -> None:
-    assert is_whole(resealed(rows), 16, 16, 8) == is_valid
+    assert is_as_encoded(resealed(rows), 16, 16, 8) == is_valid
 
 
 @pytest.mark.parametrize("level", [0, 1, 6, 9])
 def test_another_zlib_header_is_detected(level: int) -> None:
-    assert is_whole(resealed(bytes(16 * 17)), 16, 16, 8)
-    assert not is_whole(resealed(bytes(16 * 17), level), 16, 16, 8)
+    assert is_as_encoded(resealed(bytes(16 * 17)), 16, 16, 8)
+    assert not is_as_encoded(resealed(bytes(16 * 17), level), 16, 16, 8)
 
 
 @pytest.mark.parametrize("width", [9, 15, 16, 17])
@@ -140,7 +140,7 @@ def test_spare_bits_of_a_row_are_zero(width: int) -> None:
     row = bytes((width + 7) // 8)
     for last, is_valid in ((b"\0", True), (b"\1", width == 16)):
         data = zlib.compress(b"\0" + row[:-1] + last, ZLIB_LEVEL)
-        assert is_whole(whole[:33] + chunk(b"IDAT", data) + whole[-12:], width, 1, 1) == is_valid
+        assert is_as_encoded(whole[:33] + chunk(b"IDAT", data) + whole[-12:], width, 1, 1) == is_valid
 
 
 def test_noise_fits_the_bound() -> None:
