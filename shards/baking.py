@@ -142,7 +142,7 @@ def bake_shards(
 def swept(directory: Directory, shards: Sequence[Shard]) -> Iterator[None]:
     """Delete unfinished files before and after a block.
 
-    What a killed bake has left, and what workers leave that end while they write.
+    They come from a killed bake, or from workers that end while they write.
 
     Parameters
     ----------

@@ -107,9 +107,9 @@ class _ShardCheck:
         self._check_table(receipt)
 
     def _check_tar(self, receipt: Receipt) -> None:
-        path, n_most = self.directory.tar(self.shard), max_tar_bytes(self.directory.spec, self.shard)
-        if receipt.bytes > n_most:
-            self.add(path.name, f"its receipt says {receipt.bytes:,} bytes; a bake writes at most {n_most:,}")
+        path, limit = self.directory.tar(self.shard), max_tar_bytes(self.directory.spec, self.shard)
+        if receipt.bytes > limit:
+            self.add(path.name, f"its receipt says {receipt.bytes:,} bytes; a bake writes at most {limit:,}")
             return
         self.problems += self._read(
             path, path.name, receipt.sha256, range(receipt.bytes, receipt.bytes + 1),
@@ -117,9 +117,9 @@ class _ShardCheck:
         ) or []  # fmt: skip
 
     def _check_table(self, receipt: Receipt) -> None:
-        path, n_most = self.directory.samples(self.shard), max_bytes(self.shard.n_samples)
+        path, limit = self.directory.samples(self.shard), max_bytes(self.shard.n_samples)
         name, spec = f"{SAMPLES}/{path.name}", self.directory.spec
-        content = self._read(path, name, receipt.samples_sha256, range(n_most + 1), lambda file: file.read(n_most))
+        content = self._read(path, name, receipt.samples_sha256, range(limit + 1), lambda file: file.read(limit))
         if content is None:
             return
         try:
@@ -132,9 +132,9 @@ class _ShardCheck:
             self.add(name, problem)
 
     def _read(self, path: Path, name: str, sha256: str, sizes: range, use: Callable[[_Hashed], T]) -> T | None:
-        """Read a file with a function and record how the file differs from its receipt.
+        """Read a file; record how it differs from its receipt.
 
-        Return None if it cannot be read or does not have one of these sizes.
+        Return what `use` makes of the file; None if it cannot be read or has none of these sizes.
         """
         try:
             status = path.stat()
@@ -157,5 +157,5 @@ class _ShardCheck:
             self.add(name, f"cannot be read: {error.strerror}")
             return None
         if hashed.sha256.hexdigest() != sha256:
-            self.add(name, "its SHA-256 is not its receipt's: the file or its receipt changed after the bake")
+            self.add(name, "its SHA-256 is not the receipt's: the file or the receipt changed after the bake")
         return result

@@ -90,7 +90,7 @@ class Directory:
     def sweep(self, shards: Sequence[Shard]) -> None:
         """Delete unfinished files of some shards.
 
-        Those of spec, table and index, too, if these are all shards of the plan.
+        With all shards of the plan, also those of spec, table and index.
 
         Parameters
         ----------

@@ -92,7 +92,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise InputError unless a folder is new or empty, and not the working directory."""
+    """Raise InputError unless a folder is new or empty.
+
+    The working directory is refused, too.
+    """
     if folder.absolute() == Path.cwd():
         raise InputError(f"`{folder}` is the working directory; name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -152,7 +155,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def sweep(folder: Path, names: Collection[str]) -> None:
-    """Delete the unfinished files of some files in a folder.
+    """Delete unfinished files in a folder.
 
     Parameters
     ----------

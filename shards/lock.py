@@ -22,7 +22,7 @@ _NOTE_BYTES = 128
 """Length of a note. The process that locks shard k writes its note at k times this."""
 
 _MAX_NOTES = 2_000_000
-"""More than a plan has shards."""
+"""Limit of the notes that are read; no plan has as many shards."""
 
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -39,7 +39,7 @@ def locked(folder: Path, first: int, n: int) -> Iterator[bool]:
 
     Yields
     ------
-    False on a file system without locks, where another process may bake the same shards
+    bool; False on a file system without locks, where another process may bake the same shards
 
     Raises
     ------

@@ -14,7 +14,7 @@ from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import Model, one_of, parse
 
 MAX_BYTES = 2**12
-"""Size of a receipt's file."""
+"""Limit of a receipt's size."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]

@@ -137,7 +137,7 @@ def _refuse_obstacles(path: Path, shards: list[Shard]) -> None:
 
 
 class _Work:
-    """The work that a directory's problems require."""
+    """What must be baked, deleted and written to solve problems."""
 
     def __init__(
         self, directory: Directory, planned: list[Shard], selection: Selection, problems: tuple[Problem, ...]

@@ -17,7 +17,7 @@ _FILE_BYTES, _ROW_BYTES = 2**20, 2**10
 
 
 def max_bytes(n_images: int) -> int:
-    """Return a bound on the size of a samples table's file, with a large margin."""
+    """Return a generous limit of a samples table's size, bytes."""
     return _FILE_BYTES + _ROW_BYTES * n_images
 
 
@@ -49,7 +49,7 @@ def table_problem(
     Raises
     ------
     Unreadable
-        It is not a Parquet file, or decodes to too much.
+        It is not a Parquet file, or too large when decoded.
     """
     table, schema = parse_parquet(content, len(names)), _schema(spec)
     for field in schema:

@@ -32,7 +32,7 @@ from shards.problems import Kind, Problem
 from shards.receipts import Receipt
 
 _INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
-"""Bounds on the size of shards.parquet and of _info.json: for any number of shards, and for each shard."""
+"""Limits of the size of shards.parquet and of _info.json: without shards, and added per shard."""
 
 
 @dataclass(frozen=True)

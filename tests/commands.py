@@ -1,4 +1,4 @@
-"""The command `fdsl` in this process: the same code and messages, without the start of a process."""
+"""The command `fdsl` in this process: the same code and messages, without starting a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import cli
 
 @contextlib.contextmanager
 def signals_restored() -> Iterator[None]:
-    """Undo what a command does to the signals of its process."""
+    """Restore the signal handlers that a command replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -26,7 +26,7 @@ def signals_restored() -> Iterator[None]:
 
 
 class Terminal(io.StringIO):
-    """A stream that passes for a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         """Return True."""
@@ -64,14 +64,14 @@ def succeeded(*arguments: object, cwd: Path | None = None) -> str:
 
 
 def refused(*arguments: object, cwd: Path | None = None, status: int = 1) -> str:
-    """Return the one line with which a command fails."""
+    """Return the error line of a command, which must fail."""
     done = fdsl(*arguments, cwd=cwd)
     assert done.returncode == status, done.stderr
     return error_line(done.stderr)
 
 
 def error_line(stderr: str) -> str:
-    """Return the one line that says what is wrong. Lines of progress may stand before it."""
+    """Return the error line. Only progress lines may precede it."""
     *progress, line = filter(None, stderr.splitlines())
     assert line.startswith("fdsl: "), stderr
     assert all(is_progress(text) for text in progress), stderr
@@ -79,5 +79,5 @@ def error_line(stderr: str) -> str:
 
 
 def is_progress(line: str) -> bool:
-    """Whether a line only tells how far an activity is."""
+    """Return whether a line shows progress."""
     return line.split(" ")[0] in ("search", "bake", "verify") and "/s" in line

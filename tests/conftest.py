@@ -13,5 +13,5 @@ collect_ignore = [] if find_spec("torch") else ["trainer"]
 
 
 def pytest_report_header() -> str:
-    """Say what is left out, and why."""
+    """Name the tests that are left out, and why."""
     return "tests/trainer is left out, for torch is not here: make test-train runs it" if collect_ignore else ""

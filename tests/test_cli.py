@@ -232,7 +232,7 @@ def test_unknown_spec_suggests_a_preset(arguments: tuple[str, ...], tmp_path: Pa
         ({"params": {"maps": [7, 2]}}, "`params.maps` (=[7, 2]) must have its lowest end first"),
     ],
 )
-def test_bad_spec_names_file_key_value_and_rule(change: dict[str, object], words: str, tmp_path: Path) -> None:
+def test_bad_spec_names_file_key_and_rule(change: dict[str, object], words: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     message = refused("bake", path, "-o", tmp_path / "out")
@@ -324,7 +324,7 @@ def test_csv_round_trip_bakes_the_same(small: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [["--from-csv", "csv"], ["small.yaml", "--workers", "1"]])
-def test_used_csv_folder_is_refused_before_the_search(option: list[str], small: Path) -> None:
+def test_used_csv_folder_is_refused_first(option: list[str], small: Path) -> None:
     folder = small.parent
     succeeded("sample", small, "--to-csv", "csv", "--workers", 1, cwd=folder)
     before = snapshot(folder)
@@ -516,7 +516,7 @@ def test_wrong_categories_name_their_file(small: Path, copy: Path) -> None:
         assert f"`{table}` has 2 rows" in refused(*command, "--categories-from", table, cwd=small.parent)
 
 
-def test_preview_shows_the_rows_of_a_short_table(small: Path) -> None:
+def test_preview_of_a_short_table(small: Path) -> None:
     table = small.parent / "few.parquet"
     succeeded("sample", small, "--categories", 2, "-o", table)
     out = small.parent / "sheet.png"
@@ -586,7 +586,7 @@ def test_log_json_has_all_events(small: Path) -> None:
         assert log[-1]["event"] == "finished"
 
 
-def test_log_json_that_cannot_be_written_is_refused(small: Path) -> None:
+def test_unwritable_log_is_refused(small: Path) -> None:
     arguments = ["bake", small, "-o", "unlogged", "--workers", 1, "--log-json", "no/log"]
     message = refused(*arguments, cwd=small.parent, status=2)
     assert not (small.parent / "unlogged").exists()

@@ -41,7 +41,7 @@ LAYERS = (
 """Rooms from top to bottom. A room imports only itself and rooms below."""
 
 PUBLIC_FACE = "fdsl/__init__.py"
-"""Names everything, imports it lazily, and so stands outside the layers."""
+"""Imports all public names lazily, so it is outside the layers."""
 
 PURE = ("fdsl/primitives/", "fdsl/dataset/", *(f"{name}/" for name in FAMILIES), "shards/png.py", "shards/tar.py")
 """Where images and their bytes are made."""
@@ -211,7 +211,7 @@ def test_the_trainer_imports_nothing_of_ours() -> None:
         assert not [name for name in imports(ast.parse(text)) if name.split(".")[0] in ours], path
 
 
-def test_no_clock_or_global_random_state_makes_images() -> None:
+def test_images_need_no_clock_or_global_state() -> None:
     pure = {path: text for path, text in LIBRARY.items() if path.startswith(PURE)}
     assert hits(clocks_and_global_randomness, pure) == []
 

@@ -13,7 +13,7 @@ _GROUPS, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 def n_processors(groups: Path = _GROUPS, mount: Path = _MOUNT) -> int:
     """Return the number of processors, at least 1.
 
-    Respects the affinity mask and the CPU quota of the process's cgroup and of every cgroup around it. Part of a processor
+    Respects the affinity mask and the CPU quota of the process's cgroup and of every cgroup around it. A part of a processor
     counts as one. joblib and loky read the quota of the outermost cgroup only.
 
     Parameters
@@ -32,7 +32,7 @@ def _quotas(groups: Path, mount: Path) -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = mount / "cpu" if controllers else mount  # version 2 has one hierarchy, without a name
-        # inside a container, the path may be that of the host: what is not found is passed over
+        # in a container, the path may be that of the host; skip what is not found
         inner = root / path.lstrip("/")
         for folder in (inner, *inner.parents):
             if folder.is_relative_to(root):

@@ -46,7 +46,7 @@ WARNED = [(1000, 63, True), (1000, 1, True), (21_000, 63, True), (1000, 64, Fals
 
 
 @pytest.mark.parametrize(("n_categories", "n_shards", "is_warned"), WARNED)
-def test_few_shards_are_warned_of(n_categories: int, n_shards: int, is_warned: bool) -> None:
+def test_few_shards_give_a_warning(n_categories: int, n_shards: int, is_warned: bool) -> None:
     warning = few_shards_warning(n_categories, n_shards)
     assert (warning is not None) == is_warned
     if warning is not None:

@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 }
 
 
-def test_resealed_shard_with_its_own_members_is_valid(copy: Directory, shard: Shard) -> None:
+def test_resealed_shard_is_valid(copy: Directory, shard: Shard) -> None:
     repack(copy, shard, lambda files: files)
     assert not problems(copy)
 
@@ -119,7 +119,7 @@ def test_changed_member_is_found(name: str, copy: Directory, shard: Shard) -> No
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
-def test_member_that_is_no_regular_file_is_found(kind: bytes, copy: Directory, shard: Shard) -> None:
+def test_irregular_member_is_found(kind: bytes, copy: Directory, shard: Shard) -> None:
     files = members(copy.tar(shard))
     with tarfile.open(copy.tar(shard), "w", format=tarfile.USTAR_FORMAT) as tar:
         for k, (name, payload) in enumerate(files):

@@ -56,9 +56,7 @@ def test_worker_refuses_a_replaced_dataset(copy: Directory, tmp_path: Path) -> N
         pickle.loads(content)
 
 
-def test_path_does_not_depend_on_the_working_directory(
-    copy: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_working_directory_does_not_matter(copy: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.path.parent)
     directory = open_directory(Path(copy.path.name))
     monkeypatch.chdir("/")
@@ -105,7 +103,7 @@ def test_lost_race_for_a_directory_is_refused(
     assert open_directory(tmp_path).dataset.hash == dataset.hash
 
 
-def test_same_dataset_may_be_claimed_twice_at_once(dataset: Dataset, tmp_path: Path) -> None:
+def test_dataset_may_be_claimed_twice_at_once(dataset: Dataset, tmp_path: Path) -> None:
     def search_slowly(spec: Spec) -> pa.Table:
         claim_directory(tmp_path, dataset.spec, dataset, no_search)
         return dataset.table

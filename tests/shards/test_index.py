@@ -63,7 +63,7 @@ def test_dataset_without_validation_has_one_split(tmp_path: Path) -> None:
     assert not verify(tmp_path, executor=SERIAL).problems
 
 
-def test_index_is_written_when_all_shards_are_done(tmp_path: Path) -> None:
+def test_index_is_written_after_all_shards(tmp_path: Path) -> None:
     spec = small_spec("rcdb")
     for shards, exists in (("0:11", False), ("11:12", True)):
         bake(spec, tmp_path, executor=SERIAL, shards=shards)

@@ -41,7 +41,7 @@ N_KILLS = 8
 
 
 def lock_exists(process: subprocess.Popen[str], out: Path) -> bool:
-    """Whether the bake has begun."""
+    """Return whether the bake has begun."""
     return (out / ".bake.lock").exists()
 
 

@@ -1,4 +1,4 @@
-"""One process at a time bakes a shard: the second is refused and told by whom, and dead processes hold nothing."""
+"""One process at a time bakes a shard. The second one learns who bakes it, and dead processes hold no lock."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_content_of_lock_file_does_not_matter(tmp_path: Path) -> None:
                 pass
 
 
-def test_note_of_dead_process_is_not_believed(tmp_path: Path) -> None:
+def test_note_of_dead_process_is_ignored(tmp_path: Path) -> None:
     with held(tmp_path, 5, 5) as process:
         with (tmp_path / LOCK).open("r+b") as file:
             file.write(f"0 12 {dead_pid()} elsewhere".ljust(128).encode())

@@ -52,7 +52,7 @@ def test_round_trip(dataset: Dataset, path: Path) -> None:
     assert manifest.other_versions() is None
 
 
-def test_other_versions_are_told_apart_and_no_edit(dataset: Dataset, path: Path) -> None:
+def test_other_versions_are_not_an_edit(dataset: Dataset, path: Path) -> None:
     path.write_text(path.read_text().replace("numpy: ", "numpy: 0.1."))
     manifest = read_manifest(path.parent)
     assert manifest.hash == dataset.hash

@@ -34,7 +34,7 @@ def test_kind_is_a_plain_word() -> None:
     assert all(kind.value.isalpha() and kind.value.islower() for kind in Kind)
 
 
-def test_shards_are_baked_again_for_their_own_problems() -> None:
+def test_own_problems_bake_a_shard_again() -> None:
     assert {*TO_BAKE} == {Kind.UNBAKED, Kind.SHARD, Kind.PIXELS}
 
 

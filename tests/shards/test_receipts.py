@@ -55,7 +55,7 @@ def test_round_trip(
     assert read_receipt(path).to_json() == path.read_text()  # type: ignore[union-attr]
 
 
-def test_new_receipt_has_one_hash_of_the_tar(copy: Directory, shard: Shard) -> None:
+def test_new_receipt_has_no_md5(copy: Directory, shard: Shard) -> None:
     content = json.loads(copy.receipt(shard).read_text())
     tar = copy.tar(shard).read_bytes()
     assert content == {
@@ -143,7 +143,7 @@ def test_receipt_of_another_shard_is_refused(
     assert not copy.is_done(shard)
 
 
-def test_shard_is_done_with_receipt_and_all_bytes(copy: Directory, shard: Shard) -> None:
+def test_done_shard_has_receipt_and_all_bytes(copy: Directory, shard: Shard) -> None:
     assert copy.is_done(shard)
     with copy.tar(shard).open("ab") as file:
         file.write(b"x")

@@ -1,4 +1,4 @@
-"""Unfinished files: deleted by who has locked their shards, left alone by all others."""
+"""Unfinished files are deleted only by the process that has locked their shards."""
 
 from __future__ import annotations
 

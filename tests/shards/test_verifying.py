@@ -101,7 +101,7 @@ def test_split_without_images_is_valid(tmp_path: Path) -> None:
     assert (result.n_shards, result.n_images, result.problems) == (0, 0, ())
 
 
-def test_unbaked_shards_are_problems_of_their_own_kind(tmp_path: Path) -> None:
+def test_unbaked_shards_have_their_own_kind(tmp_path: Path) -> None:
     directory = bake(small_spec("rcdb"), tmp_path, executor=SERIAL, shards="0:2").directory
     assert not problems(directory, shards="0:2")
     result = verify(tmp_path, executor=SERIAL)

@@ -87,7 +87,7 @@ def test_unpicklable_exception_is_one_failure(executor: Executor) -> None:
 
 
 def test_items_are_taken_lazily(executor: Executor) -> None:
-    """No more than twice as many as there are workers wait."""
+    """At most two items per worker wait."""
     taken: list[int] = []
 
     def items() -> Iterator[int]:

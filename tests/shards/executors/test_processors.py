@@ -67,7 +67,7 @@ def test_system_without_cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def real_group() -> Iterator[Path]:
-    """A cgroup with a quota of half a processor in one without. Skips the test where none can be made."""
+    """A cgroup with a quota of half a processor, inside one without. Skips the test where none can be made."""
     version_1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists()
     outer = Path("/sys/fs/cgroup/cpu" if version_1 else "/sys/fs/cgroup", f"fdsl-test-{os.getpid()}")
     inner = outer / "inner"
