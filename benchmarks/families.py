@@ -17,7 +17,7 @@ from published import PUBLISHED, clock_published
 
 N_CATEGORIES = 80
 N_ROUNDS = 7
-"""Also the images per category: each round bakes all of ours, and one per category by the published procedure."""
+"""Also the images per category: a round bakes all of ours, and one per category by the published procedure."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _medians_us(rounds: list[dict[str, float]]) -> dict[str, float]:
 def _run(ours: Ours, tars: list[Path], images: list[Picture]) -> _Rounds:
     """Measure both sides in turns.
 
-    The published procedure runs in its own process. Beside the memory that ours leaves behind, zlib can take a third longer.
+    The published procedure runs in its own process, because zlib can take a third longer in one that has run our code.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ def _seconds(run: Callable[[], Run], times: int = _STARTS) -> float:
 
 
 def _start_lines(folder: Path) -> Iterator[str]:
-    """Yield a line per command whose start a person waits for."""
+    """Yield a line on the start-up time of each command."""
     sheet = ("preview", "quickstart-exfractal", "--categories", 1, "--instances", 1, "-o", folder / "sheet.png")
     yield f"{'fdsl -h':<52}{_seconds(lambda: watch('-h')):8.2f} s"
     cold = _seconds(lambda: watch(*sheet, environment={"NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)}), times=1)

@@ -34,7 +34,7 @@ class Published:
     ----------
     start : returns a renderer of a shard's images, from a seed
     quantity : name of the mean brightness, by which both sides are compared
-    target : least ratio to our whole shard that passes. It is below the measured ratio by what a busy machine may cost.
+    target : least ratio to our whole shard that passes. It is set below the measured ratio, to allow for a busy machine.
     """
 
     start: Callable[[Ours, int], Renderer]

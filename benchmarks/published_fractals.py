@@ -2,8 +2,8 @@
 
 Renders one image, or tests one candidate, by the steps of the authors' code:
 
-- a Python loop over the points with NumPy's random numbers; cumulative probabilities are tried in turn, and each coefficient
-  is looked up by its map and its name
+- a Python loop over the points with NumPy's random numbers, which compares cumulative probabilities one after the other and
+  looks up each coefficient by its map and its name
 - NumPy's minimum and maximum, Python's `sum` for the centroid
 - for each image, the category's CSV file is read, and the point cloud is written to disk and read back
 - points and colours are passed to the renderer as ctypes arrays of single floats
@@ -15,7 +15,7 @@ None of the authors' code is used. Where the two differ, this one is faster, so 
 - They write the cloud as a .ply file with one library and read it with another. Here it is a plain binary file.
 - They continue a game that has overflowed. Here it stops.
 
-A tuned Python loop over the points would be faster. This is what was published, not the best that Python can do.
+A tuned Python loop over the points would be faster. This is what was published, not the fastest Python.
 
 Source: Kataoka et al., "Replacing Labeled Real-image Datasets with Auto-generated Contours", CVPR 2022, and its code.
 """

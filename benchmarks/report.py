@@ -1,4 +1,4 @@
-"""The tables that people read."""
+"""Tables for people."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from exfractal.categories import draw
 from fdsl import parse_spec, search_categories
 
 TARGET = 280.0
-"""Least ratio per candidate that passes; below the measured ratio by what a busy machine may cost."""
+"""Least ratio per candidate that passes. It is set below the measured ratio, to allow for a busy machine."""
 
 N_ROUNDS = 7
 N_CANDIDATES = 256
@@ -82,7 +82,7 @@ class _Contest:
     def search_published(self, systems: list[published.System]) -> None:
         """Test the same candidates by the published search.
 
-        It also draws one of its own for each and discards it, so that drawing is paid for on both sides.
+        It also draws a candidate of its own for each and discards it, so that both sides pay for drawing.
         """
         for system in systems:
             published.draw_candidate(self.rng)

@@ -1,14 +1,14 @@
-"""Measure the trainer: its loader against the ordinary pipeline, and what a model is fed with against what it can eat.
+"""Measures the trainer: its loader against the ordinary pipeline, and whether it keeps a model busy.
 
     .venv-train/bin/python benchmarks/train.py                                       # `make bench-train` runs this
     python benchmarks/train.py --models vit_tiny_patch16_224 vit_base_patch16_224 --batch 256    # where there is a GPU
 
 Prints tables and writes benchmarks/results/train.json and trainer/README.md. Exits with 1 if a target is missed, or if the
-two pipelines turn out not to draw the same images.
+two pipelines do not draw the same images.
 
-The ordinary pipeline is timm's: Pillow to RGB, crop, RandAugment, floats, normalising and random erasing image by image. Its
-way with a prefetcher leaves the last three to the device, as ours does. CPU time is that of a loader worker and of the
-process that takes its batches, together; both sides take turns. The model is trained as pretrain.py does it.
+The ordinary pipeline is timm's: Pillow to RGB, crop, RandAugment, floats, normalising and random erasing, image by image.
+With a prefetcher, it leaves the last three to the device, as ours does. CPU time is that of a loader worker and of the
+process that takes its batches. Both sides take turns. The model is trained as in pretrain.py.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from fdsl import LocalExecutor, bake, parse_spec
 SETS = {"exfractal": ("ExFractalDB, 224 px, two-level", 224), "rcdb": ("RCDB, 512 px, grey", 512)}
 SIZE, BATCH, RANDAUGMENT = 224, 64, "rand-m9-mstd0.5-inc1"
 TARGET = 3.0
-"""How many times the ordinary pipeline's images per second of a core ours must reach."""
+"""Least ratio of our images per core-second to those of the ordinary pipeline."""
 MOST_DIFFERENCE = 1.0
-"""Of the mean over all pixels of both pipelines' images, of 255 grey levels: crops are rounded differently."""
+"""Largest mean difference of a pixel between the pipelines, in grey levels: they round crops differently."""
 LEAST_SHARE = 0.95
-"""Of the images per second from a batch that is on a GPU already, how many the loader must keep up."""
+"""Least share of the rate of a batch that is already on the GPU."""
 N_ROUNDS = 5
 N_IMAGES = 2560
 N_PAIRS = 400
@@ -135,15 +135,15 @@ def difference(shards: Shards) -> float:
         np.random.seed(seed)
         torch.manual_seed(seed)
 
-    apart = []
+    differences = []
     for i in range(N_PAIRS):
         content, _, _ = shards.read(i)
         seeded(i)
         ours = shards.transform(decode(content)).astype(float)
         seeded(i)
         ordinary = np.array(augment(crop(Image.open(io.BytesIO(content)).convert("RGB"))))
-        apart.append(np.abs(ours - ordinary.mean(axis=2, keepdims=True)).mean())
-    return float(np.mean(apart))
+        differences.append(np.abs(ours - ordinary.mean(axis=2, keepdims=True)).mean())
+    return float(np.mean(differences))
 
 
 def measure_loading(shards: Shards) -> dict[str, Any]:
@@ -210,11 +210,11 @@ def measure_model(
     return {"from_device": from_device, "from_shards": from_shards, "share": share, "memory_gib": memory}
 
 
-def loading_lines(what: str, found: dict[str, Any]) -> Iterator[str]:
-    """Yield what `measure_loading` found, for people."""
+def loading_lines(title: str, found: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of `measure_loading`."""
     ratio: Ratio = found["ratio"]
     is_same = found["difference"] <= MOST_DIFFERENCE
-    yield f"{what}: CPU time of a worker and of the process that it feeds"
+    yield f"{title}: CPU time of a worker and of the process that it feeds"
     for name, us in found["us"].items():
         yield f"  {name:<32}{us:>10,.0f} us/image  {1e6 / us:>7,.0f} images/s"
     for name, us in found["stages_us"].items():
@@ -229,10 +229,10 @@ def loading_lines(what: str, found: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def model_line(what: str, rates: dict[str, float], has_target: bool) -> str:
-    """Return what `measure_model` found, for people."""
+def model_line(title: str, rates: dict[str, float], has_target: bool) -> str:
+    """Return the line of `measure_model`."""
     line = (
-        f"  {what:<34}{rates['from_device']:>10,.1f} on the device{rates['from_shards']:>10,.1f} from shards"
+        f"  {title:<34}{rates['from_device']:>10,.1f} on the device{rates['from_shards']:>10,.1f} from shards"
         f"  {rates['share']:.0%}"
     )
     if not has_target:
@@ -245,20 +245,22 @@ def main() -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="*", default=["vit_tiny_patch16_224"], help="timm models to train")
-    parser.add_argument("--batch", type=int, default=8, help="of the models")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that feed a model")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement of a model")
-    chosen = parser.parse_args()
+    parser.add_argument("--batch", type=int, default=8, help="batch size of the models")
+    parser.add_argument(
+        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="loader workers that feed a model"
+    )
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each measurement of a model")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    here, said = machine.describe("torch", "timm", "torchvision"), []
-    what = torch.cuda.get_device_name() if device.type == "cuda" else "no GPU: models train on one core"
+    here, all_lines = machine.describe("torch", "timm", "torchvision"), []
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else "no GPU: models train on one core"
 
     def say(*lines: str) -> None:
-        said.extend(lines)
+        all_lines.extend(lines)
         print(*lines, sep="\n", flush=True)
 
-    say(f"{here['cpu']}, {here['cores']} cores, {here['platform']}, torch {here['packages']['torch']}; {what}")
+    say(f"{here['cpu']}, {here['cores']} cores, {here['platform']}, torch {here['packages']['torch']}; {hardware}")
     results: dict[str, Any] = {}
     missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fdsl-bench-", dir=tar_folder()[0]) as folder:
@@ -266,20 +268,20 @@ def main() -> int:
         for family, shards in sets.items():
             found = results[family] = measure_loading(shards)
             say("", *loading_lines(SETS[family][0], found))
-            missed += [family] * (not (found["ratio"].is_met and found["difference"] <= MOST_DIFFERENCE))
-        say("", f"training in bf16, batch {chosen.batch}, {chosen.workers} loader workers: images/s")
-        for name in chosen.models:
+            missed += [] if found["ratio"].is_met and found["difference"] <= MOST_DIFFERENCE else [family]
+        say("", f"training in bf16, batch {options.batch}, {options.workers} loader workers: images/s")
+        for name in options.models:
             for family, shards in sets.items():
-                rates = measure_model(name, shards, device, chosen.batch, chosen.workers, chosen.seconds)
+                rates = measure_model(name, shards, device, options.batch, options.workers, options.seconds)
                 results[f"{name}, {family}"] = rates
                 is_met = device.type == "cpu" or rates["share"] >= LEAST_SHARE
                 say(model_line(f"{name}, {family}", rates, device.type == "cuda"))
-                missed += [name] * (not is_met)
+                missed += [] if is_met else [name]
     plain = json.loads(json.dumps(results, default=asdict))
     RESULTS.joinpath("train.json").write_text(
-        json.dumps({"machine": here, "device": what, "results": plain}, indent=1) + "\n"
+        json.dumps({"machine": here, "device": hardware, "results": plain}, indent=1) + "\n"
     )
-    write_block(TRAINER, "bench-train", said)
+    write_block(TRAINER, "bench-train", all_lines)
     print("FAIL: " + ", ".join(missed) if missed else "all targets met")
     return 1 if missed else 0
 
