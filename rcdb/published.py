@@ -85,7 +85,7 @@ def read_csv(folder: Path) -> pa.Table:
 
 
 def write_csv(table: pa.Table, folder: Path) -> None:
-    """Write a categories table as the authors' CSV files into an empty folder.
+    """Write the authors' CSV files into an empty folder.
 
     Reading them gives the same numbers to the last bit.
 

@@ -17,7 +17,7 @@ def prepare() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # workers do not import from the working directory, which may be a dataset
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
-    warnings.filterwarnings("ignore", module=r"joblib\.")  # about semaphores, of which the error of a pool says more
+    warnings.filterwarnings("ignore", module=r"joblib\.")  # on missing semaphores; the error of a pool says more
 
 
 def _open_streams() -> None:

@@ -140,5 +140,5 @@ def family_of_csv(folder: Path) -> str:
     found = [name for name, first in firsts.items() if (folder / first).exists()]
     if len(found) != 1:
         names = ", ".join(f"{first} of {name}" for name, first in firsts.items())
-        raise InputError(f"`{folder}` must hold the CSV files of one family, from the first on: {names}")
+        raise InputError(f"`{folder}` must hold the CSV files of one family, beginning with the first: {names}")
     return found[0]

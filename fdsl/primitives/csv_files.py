@@ -11,7 +11,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 
 _MAX_BYTES = 2**18
-"""Size of a file: 256 maps of 13 numbers, with room to spare."""
+"""Limit of a file's size: 256 maps of 13 numbers, with room to spare."""
 
 
 def category_files(folder: Path, name: str) -> list[Path]:

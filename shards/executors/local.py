@@ -285,7 +285,7 @@ def _start_worker(parent: int, is_from_main_thread: bool) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    if is_from_main_thread and sys.platform == "linux":  # the system kills with the thread, not with the process
+    if is_from_main_thread and sys.platform == "linux":  # the signal comes when this thread ends, not the process
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -40,7 +40,7 @@ class Attack(NamedTuple):
     ----------
     command : program and arguments
     says : a part of what the command must answer
-    is_harmless : whether the command succeeds, because nothing is wrong with the input but its intent
+    is_harmless : whether the command succeeds, because only the intent of the input is wrong
     folder : where it runs, relative to the folder of the input
     writes : entry of the folder that it may write
     memory_bytes : address space of each process

@@ -72,7 +72,7 @@ def spec_of_a_terabyte(folder: Path) -> Attack:
 def _edited(
     name: str, file: str, edit: Callable[[str], str], says: str, *command: str, is_harmless: bool = False
 ) -> None:
-    """Register a baked dataset of which a text file was edited."""
+    """Register a baked dataset with an edited text file."""
 
     def kind(folder: Path) -> Attack:
         path = dataset(folder) / file
@@ -142,7 +142,7 @@ def csv_of_a_terabyte(folder: Path) -> Attack:
 
 
 def _huge(name: str, file: str, says: str) -> None:
-    """Register a baked dataset of which a file has a terabyte."""
+    """Register a baked dataset with a file of a terabyte."""
 
     def kind(folder: Path) -> Attack:
         os.truncate(dataset(folder) / file, TERABYTE)

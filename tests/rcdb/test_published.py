@@ -43,7 +43,7 @@ def test_other_label_is_refused(n_labels: int, tmp_path: Path) -> None:
 
 
 def test_six_digits_follow_five(tmp_path: Path) -> None:
-    """The published code pads to five digits and goes on with six."""
+    """The published code pads to five digits and continues with six."""
     row = {**sample(Params(), 0, range(1)).to_pylist()[0], "category": 100_000}
     write_csv(pa.Table.from_pylist([row], schema=SCHEMA), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["100000.csv"]

@@ -1,4 +1,4 @@
-"""Other people's machines: what they lack is said in one line that names the place."""
+"""Other people's machines: what they lack is reported in one line that names the place."""
 
 from __future__ import annotations
 
