@@ -343,7 +343,7 @@ def test_csv_files_tell_their_family(tmp_path: Path) -> None:
     succeeded("sample", "--from-csv", "csv", "-o", "read.parquet", cwd=tmp_path)
     (tmp_path / "csv" / "000000.csv").write_text("")
     message = refused("sample", "--from-csv", "csv", "-o", "x.parquet", cwd=tmp_path)
-    rule = "must hold the CSV files of one family, from the first on: 000000.csv of exfractal, 00000.csv of rcdb"
+    rule = "must hold the CSV files of one family, beginning with the first: 000000.csv of exfractal, 00000.csv of rcdb"
     assert message == f"fdsl: `csv` {rule}"
     (tmp_path / "empty").mkdir()
     message = refused("sample", "--from-csv", "empty", "-o", "x.parquet", cwd=tmp_path)
