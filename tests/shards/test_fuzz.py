@@ -24,6 +24,7 @@ from fdsl.dataset.categories import read_table
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import image_names, plan_shards
 from fdsl.dataset.sources import read_yaml
+from fdsl.dataset.spec import FORMAT
 from shards.directory import Directory
 from shards.manifest import Manifest
 from tests import corruptions
@@ -290,14 +291,14 @@ def test_damaged_table_that_is_sealed_ends_in_one_line(name: str, tiny_copy: Dir
 @FUZZ
 @given(VALUES)
 @example({"a\nb": 1})
-def test_other_versions_of_any_shape_are_told_in_one_line(value: Any) -> None:
+def test_other_versions_of_any_shape_are_one_line(value: Any) -> None:
     made_with = as_json(value)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "spec.yaml")
         path.write_text(yaml.safe_dump({"made_with": made_with}))
         read = result_or_error(lambda: read_yaml(path))
         if not isinstance(read, InputError):
-            line = Manifest(small_spec("rcdb"), "", "", read["made_with"]).other_versions()
+            line = Manifest(small_spec("rcdb"), "", "", FORMAT, read["made_with"]).other_versions()
             assert line is None or len(line.splitlines()) == 1
 
 

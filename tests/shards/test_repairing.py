@@ -304,7 +304,7 @@ def test_given_categories_must_be_given_again(spec: Spec, other_table: pa.Table,
     os.truncate(out / "categories.parquet", 500)
     harmed = snapshot(out)
     other = search_categories(spec.replace(seed=3)).table
-    for table, message in ((None, "--categories-from"), (other, "`categories` differ from those of")):
+    for table, message in ((None, "--categories-from"), (other, "`categories` does not hold the categories")):
         with pytest.raises(InputError, match=message):
             repair(out, categories=table, executor=SERIAL)
         assert snapshot(out) == harmed
