@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.png import head
+from shards.png import first_bytes
 from tests.attacks import Attack, attack, dataset, fdsl, register
 from tests.attacks.texts import TERABYTE, VERIFY
 from tests.shards.harm import Members, members, pack
@@ -101,7 +101,14 @@ def _members(name: str, says: str, change: Callable[[Members], Members], command
 def png(data: bytes, size: int = 32, extra: bytes = b"", kind: bytes = b"IDAT") -> bytes:
     """Return a grey PNG of 8 bits with any data and any chunks before it."""
     chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return head(size, size, 8) + extra + chunk + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    return (
+        first_bytes(size, size, 8)
+        + extra
+        + chunk
+        + struct.pack(">I", 0)
+        + b"IEND"
+        + struct.pack(">I", zlib.crc32(b"IEND"))
+    )
 
 
 def zeros(n_bytes: int) -> bytes:

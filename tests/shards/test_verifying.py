@@ -31,7 +31,7 @@ from tests.shards.conftest import NAME, SERIAL, shards_of, small_spec, snapshot
 from tests.shards.harm import damage, edit_json, invoke, problems, replace_image, the_problem
 
 TAR, TABLE, RECEIPT = f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json"
-WRONG_HASH = "its SHA-256 is not its receipt's: the file or its receipt changed after the bake"
+WRONG_HASH = "its SHA-256 is not the receipt's: the file or the receipt changed after the bake"
 
 # A valid directory
 
