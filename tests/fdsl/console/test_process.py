@@ -14,10 +14,10 @@ from tests.commands import error_line, fdsl, succeeded
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import FDSL, run_fdsl, small_mapping, snapshot
 
-ODD = "train-\udcff\n\x1b[31m\u202eé.tar"
+ODD = "train-\udcff\n\x1b[31m\u202e中.tar"
 """A byte that is not UTF-8, a line break, an escape sequence, a change of writing direction, and a letter."""
 
-SHOWN = r"train-\udcff\n\x1b[31m\u202eé.tar"
+SHOWN = r"train-\udcff\n\x1b[31m\u202e中.tar"
 
 
 @pytest.fixture
