@@ -56,6 +56,10 @@ class Directory:
         """Return the path of a shard's receipt."""
         return self.path / RECEIPTS / f"{shard.name}.json"
 
+    def files(self, shard: Shard) -> tuple[Path, Path, Path]:
+        """Return the paths of a shard, its samples table and its receipt."""
+        return self.tar(shard), self.samples(shard), self.receipt(shard)
+
     def read_receipt(self, shard: Shard) -> Receipt | None:
         """Return a shard's receipt, or None if it has none.
 
@@ -96,7 +100,7 @@ class Directory:
         ----------
         shards : shards that this process has locked
         """
-        files = [path for shard in shards for path in (self.tar(shard), self.samples(shard), self.receipt(shard))]
+        files = [path for shard in shards for path in self.files(shard)]
         if len(shards) == len(plan_shards(self.spec)):
             files += [self.path / name for name in (SPEC, CATEGORIES, INDEX, CARD, INFO)]
         names = {path.name for path in files}

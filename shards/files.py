@@ -154,14 +154,14 @@ def write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
-def sweep(folder: Path, names: Collection[str]) -> None:
+def sweep(folder: Path, names: Collection[str] | None = None) -> None:
     """Delete unfinished files in a folder.
 
     Parameters
     ----------
-    names : final names of files that nobody else writes now
+    names : final names of files that nobody else writes now; all by default
     """
     for hidden in folder.glob(".*.tmp"):
         match = HIDDEN.fullmatch(hidden.name)
-        if match and match["name"] in names:
+        if match and (names is None or match["name"] in names):
             hidden.unlink(missing_ok=True)

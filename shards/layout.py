@@ -14,5 +14,8 @@ SAMPLES, RECEIPTS = "samples", "receipts"
 INDEX, CARD, INFO = "shards.parquet", "README.md", "_info.json"
 """Written when all shards are done, in this order."""
 
+SUMS = "SHA256SUMS"
+"""Hashes of all files, for the receiver of a shipped dataset: `sha256sum --check SHA256SUMS`."""
+
 LOCK = ".bake.lock"
 """Byte k is locked by the process that bakes shard k of the plan."""

@@ -22,6 +22,7 @@ from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import Shard, plan_shards
 from shards.directory import Directory, open_directory
 from shards.layout import LOCK
+from tests.daemons import s3_server, ssh_server  # noqa: F401 - fixtures
 from tests.processes import PATIENCE_S
 
 NAME = "train-000003"

@@ -1,0 +1,218 @@
+"""Shipping: copies a dataset to another place, shard by shard."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fdsl.dataset.plan import Shard, plan_shards
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
+from shards.directory import Directory, open_directory
+from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
+from shards.executors.contract import Executor, Failed
+from shards.executors.local import LocalExecutor
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC, SUMS
+from shards.stores.contract import Entry, Store, WrongHashError
+from shards.stores.folder import Folder, file_sha256
+from shards.stores.places import open_store
+
+_MAX_SPEC_BYTES = 2**20
+_POLL_S = 2.0
+_N_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Result of shipping.
+
+    Attributes
+    ----------
+    n_shards : number of shards sent by this call
+    n_bytes : size of their tars
+    n_found : shards that were there
+    n_missing : shards of the dataset that are not there yet
+    is_complete : whether all shards and the index are there
+    failures : shards that failed, by name, with the reason
+    """
+
+    n_shards: int
+    n_bytes: int
+    n_found: int
+    n_missing: int
+    is_complete: bool
+    failures: dict[str, str]
+
+
+def ship(
+    out: Path | str,
+    destination: Path | str,
+    *,
+    executor: Executor | None = None,
+    follow: bool = False,
+    listener: Listener = ignore,
+) -> Shipped:
+    """Copy a dataset to another place.
+
+    Sends each finished shard that is not there: tar, samples table, then receipt. Sends the index once all shards are there.
+    Calling again resumes.
+
+    Parameters
+    ----------
+    out : baked directory
+    destination : a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER
+    executor : four local processes by default, which send a shard each
+    follow : go on until the bake is complete
+    listener : called with each event
+
+    Raises
+    ------
+    InputError
+        `out` holds no dataset, or `destination` holds something else.
+    OSError
+        The destination cannot be written. What was sent is kept.
+    """
+    directory, store = open_directory(out), open_store(destination, "destination")
+    executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
+    claim_destination(directory, store)
+    n_found = len(_proven(directory, store))
+    n_shards = n_bytes = 0
+    while True:
+        failures: dict[str, str] = {}
+        for shard, reason in _send_finished(directory, store, executor, listener):
+            if reason:
+                failures[shard.name] = reason
+            else:
+                n_shards, n_bytes = n_shards + 1, n_bytes + directory.tar(shard).stat().st_size
+        n_missing = len(plan_shards(directory.spec)) - len(_proven(directory, store))
+        is_complete = not n_missing and _send_index(directory, store)
+        if is_complete or not follow:
+            return Shipped(n_shards, n_bytes, n_found, n_missing, is_complete, failures)
+        time.sleep(_POLL_S)
+
+
+def claim_destination(directory: Directory, store: Store) -> None:
+    """Send spec.yaml and the categories table, if the place is empty.
+
+    Raises
+    ------
+    InputError
+        The place holds other files or another dataset, or is the directory itself.
+    """
+    if isinstance(store, Folder) and store.path.resolve() == directory.path.resolve():
+        raise InputError(f"`destination` (={store.url}) is the dataset itself; name another place")
+    names = store.entries()
+    if SPEC not in names and (foreign := sorted(set(names) - {f"{SAMPLES}/", f"{RECEIPTS}/", CATEGORIES})):
+        raise InputError(f"`destination` (={store.url}) holds other files ({foreign[0]}); name a new or empty place")
+    if SPEC in names and store.read(SPEC, _MAX_SPEC_BYTES) != read_bounded(directory.path / SPEC, _MAX_SPEC_BYTES):
+        raise InputError(f"`destination` (={store.url}) holds another dataset: its {SPEC} differs; name another place")
+    for name in (SPEC, CATEGORIES):
+        if name not in names:
+            _put(directory, store, name)
+
+
+def _put(directory: Directory, store: Store, name: str) -> None:
+    path = directory.path / name
+    store.put(name, path, file_sha256(path))
+
+
+def _proven(directory: Directory, store: Store) -> set[Shard]:
+    """Return the shards that are there: by receipt, with files of the right size."""
+    there = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
+
+    def is_there(path: Path) -> bool:
+        entry = there.get(path.relative_to(directory.path).as_posix())
+        return path.exists() and entry == Entry(path.stat().st_size)
+
+    shards = plan_shards(directory.spec)
+    return {shard for shard in shards if all(map(is_there, directory.files(shard)))}
+
+
+def _send_finished(
+    directory: Directory, store: Store, executor: Executor, listener: Listener
+) -> Iterator[tuple[Shard, str]]:
+    """Send the finished shards that are not there; yield each with why it failed, or ""."""
+    there = _proven(directory, store)
+    planned = plan_shards(directory.spec)
+    ready = [shard for shard in planned if shard not in there and directory.is_done(shard)]
+    listener(Started("ship", directory.spec.name, "shards", len(planned), len(there)))
+    with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
+        for outcome in outcomes:
+            shard, reason = outcome.item, ""
+            if isinstance(outcome, Failed):
+                if not isinstance(outcome.error, WrongHashError):
+                    raise outcome.error
+                reason = str(outcome.error)
+                listener(ItemFailed(shard.name, reason))
+            else:
+                listener(Advanced(1, shard.name))
+            yield shard, reason
+    listener(Finished("ship"))
+
+
+def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
+    """Send one shard: tar, samples table, then receipt.
+
+    Raises
+    ------
+    WrongHashError
+        A file is not the one that the receipt describes.
+    """
+    receipt = directory.read_receipt(shard)
+    if receipt is None:
+        raise WrongHashError(f"`{directory.receipt(shard)}` was deleted while the shard was sent; ship again")
+    tar, samples, proof = (path.relative_to(directory.path).as_posix() for path in directory.files(shard))
+    store.put(tar, directory.path / tar, receipt.sha256)
+    store.put(samples, directory.path / samples, receipt.samples_sha256)
+    _put(directory, store, proof)
+
+
+def _send_index(directory: Directory, store: Store) -> bool:
+    """Send the index, last of all _info.json; return whether the bake has written it."""
+    if not all((directory.path / name).exists() for name in (INDEX, CARD, INFO)):
+        return False
+    if store.entries().get(INFO) == Entry((directory.path / INFO).stat().st_size):
+        return True
+    for name in (INDEX, CARD):
+        _put(directory, store, name)
+    with store.create(SUMS) as file:
+        for line in _sums(directory):
+            file.write(line.encode())
+    _put(directory, store, INFO)
+    store.sweep()
+    return True
+
+
+def _sums(directory: Directory) -> Iterator[str]:
+    """Yield the lines of SHA256SUMS, as `sha256sum --check` reads them."""
+    for shard in plan_shards(directory.spec):
+        receipt = directory.read_receipt(shard)
+        if receipt is not None:
+            yield f"{receipt.sha256}  {shard.name}.tar\n"
+            yield f"{receipt.samples_sha256}  {SAMPLES}/{shard.name}.parquet\n"
+    receipts = (f"{RECEIPTS}/{shard.name}.json" for shard in plan_shards(directory.spec))
+    for name in itertools.chain(receipts, (SPEC, CATEGORIES, INDEX, CARD, INFO)):
+        yield f"{file_sha256(directory.path / name)}  {name}\n"
+
+
+def loader_urls(destination: Path | str, split: str = "train") -> str:
+    """Return the shards of a split as one URL with a range, as webdataset takes it.
+
+    Raises
+    ------
+    InputError
+        The place has no shard of this split.
+    """
+    store = open_store(destination, "destination")
+    numbers = sorted(
+        name[len(split) + 1 : -4] for name in store.entries() if re.fullmatch(rf"{split}-\d{{6}}\.tar", name)
+    )
+    if not numbers:
+        raise InputError(f"`destination` (={store.url}) has no shard of `split` (={split}); ship or bake one there")
+    return store.loader_url(f"{split}-{{{numbers[0]}..{numbers[-1]}}}.tar")

@@ -1,0 +1,1 @@
+"""Where a dataset lives: one contract, one module per kind of store."""

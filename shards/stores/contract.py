@@ -1,0 +1,129 @@
+"""The contract of a store."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from fdsl.primitives.errors import InputError
+
+
+class Entry(NamedTuple):
+    """A file in a store.
+
+    Attributes
+    ----------
+    n_bytes : size of the file
+    sha256 : hash that the store itself has checked, or None if it keeps none
+    """
+
+    n_bytes: int
+    sha256: str | None = None
+
+
+class HashedFile:
+    """A file that is being written, with the size and hash of its content.
+
+    Parameters
+    ----------
+    file : opened for writing
+
+    Attributes
+    ----------
+    n_bytes : number of bytes written
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self.n_bytes = 0
+
+    def write(self, content: bytes | bytearray | memoryview) -> None:
+        """Append some bytes."""
+        self._file.write(content)
+        self._hash.update(content)
+        self.n_bytes += len(content)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what is written: 64 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+
+class Store(Protocol):
+    """Holds the files of one dataset by name.
+
+    A name is relative, with slashes: `samples/train-000000.parquet`. A file appears under its name only when it is whole. Two
+    processes may write the same name; the last one wins. A store is picklable and may be used by several threads.
+
+    Attributes
+    ----------
+    url : folder or URL, as messages show it
+    """
+
+    @property
+    def url(self) -> str:
+        """Folder or URL, as messages show it."""
+
+    def create(self, name: str, exclusive: bool = False) -> AbstractContextManager[HashedFile]:
+        """Open a file that appears when the block ends.
+
+        An exception in the block discards it.
+
+        Parameters
+        ----------
+        exclusive : raise FileExistsError instead of overwriting, where the store can
+
+        Raises
+        ------
+        OSError
+            The file cannot be stored.
+        """
+
+    def put(self, name: str, path: Path, sha256: str) -> None:
+        """Store a copy of a local file.
+
+        Raises
+        ------
+        WrongHashError
+            The local file has another hash. Nothing is stored.
+        OSError
+            The file cannot be read or stored.
+        """
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file's content.
+
+        Raises
+        ------
+        InputError
+            It has more than `max_bytes`, or is not a file.
+        FileNotFoundError
+            It is missing.
+        """
+
+    def stat(self, name: str) -> Entry | None:
+        """Return a file's size and hash, or None if it is missing."""
+
+    def entries(self, folder: str = "") -> dict[str, Entry]:
+        """Return the files of a folder by name, unsorted; none if the folder is missing.
+
+        Names of sub-folders end in a slash. Unfinished files are left out.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists."""
+
+    def sweep(self) -> None:
+        """Delete what interrupted writers have left unfinished; nobody else may be writing."""
+
+    def locate(self, name: str) -> str:
+        """Return a file's path or URL, as messages show it."""
+
+    def loader_url(self, name: str) -> str:
+        """Return what webdataset reads a file from: a path or a `pipe:` with a command."""
+
+
+class WrongHashError(InputError):
+    """A local file is not the one that its receipt describes."""

@@ -1,0 +1,45 @@
+"""Opens the store that a path or URL names."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from fdsl.primitives.errors import InputError
+from shards.stores.contract import Store
+from shards.stores.folder import Folder
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_REMOTE = {"s3": ("shards.stores.s3", "Bucket"), "ssh": ("shards.stores.ssh", "Host")}
+"""Module and class of each URL's scheme; imported when used."""
+
+
+def is_url(place: Path | str) -> bool:
+    """Return whether a place is a URL, of a known scheme or not."""
+    return _SCHEME.match(str(place)) is not None and not Path(place).exists()
+
+
+def open_store(place: Path | str, name: str = "out") -> Store:
+    """Return the store that a path or URL names; reads nothing.
+
+    Parameters
+    ----------
+    place : a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER
+    name : what messages call it
+
+    Raises
+    ------
+    InputError
+        The URL's scheme is unknown, the URL is wrong, or a package for it is missing.
+    """
+    if not is_url(place):
+        return Folder(Path(place))
+    scheme = str(place).partition(":")[0].lower()
+    if isinstance(place, Path):  # a Path has merged the slashes
+        place = re.sub(":/+", "://", str(place), count=1)
+    if scheme not in _REMOTE:
+        raise InputError(f"`{name}` (={place}): {scheme}:// is not supported; name a folder, an s3:// or an ssh:// URL")
+    module, opener = _REMOTE[scheme]
+    store: Store = getattr(import_module(module), opener).of_url(place, name)
+    return store

@@ -1,0 +1,210 @@
+"""A bucket of an object store that speaks the S3 protocol.
+
+Each file is one PUT, which the store publishes whole or not at all. Its SHA-256 goes along, so it refuses bytes
+that were changed on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fdsl.primitives.errors import InputError, one_line
+from shards.stores.contract import Entry
+from shards.stores.folder import too_large
+from shards.stores.uploading import Unreachable, Uploading, retried
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+except ImportError:
+    raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
+
+Result = TypeVar("Result")
+
+_MAX_BYTES = 5 * 2**30
+"""Size limit of one PUT."""
+_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9!_.*'()-]+)*)/?", re.IGNORECASE)
+_ADVICE = {
+    "NoSuchBucket": "the bucket does not exist; create it",
+    "InvalidAccessKeyId": "the access key is unknown; check AWS_ACCESS_KEY_ID or ~/.aws/credentials",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY or ~/.aws/credentials",
+    "AccessDenied": "access is denied; check the credentials and the bucket's policy",
+    "403": "access is denied; check the credentials and the bucket's policy",
+    "BadDigest": "the store received other bytes than were sent; check memory and network",
+}
+"""What to do about the usual answers, by their code."""
+_lock = threading.Lock()
+
+
+@cache
+def _shared_client() -> Any:
+    return boto3.session.Session().client(
+        "s3",
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 6},
+            connect_timeout=10,
+            read_timeout=120,
+            max_pool_connections=32,
+        ),
+    )
+
+
+def _client() -> Any:
+    """Return this process's client; threads may share it."""
+    with _lock:  # creating two at once is not safe
+        return _shared_client()
+
+
+@dataclass(frozen=True)
+class Bucket(Uploading):
+    """A folder of a bucket.
+
+    Endpoint, region and credentials come from the standard places: environment, ~/.aws, instance role.
+
+    Attributes
+    ----------
+    bucket : name of the bucket
+    prefix : of every key; empty, or with a slash at its end
+    """
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def of_url(cls, url: str, name: str) -> Bucket:
+        """Return the store of an s3:// URL.
+
+        Raises
+        ------
+        InputError
+            The URL is wrong.
+        """
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise InputError(
+                f"`{name}` (={url}) must be s3://BUCKET/FOLDER with letters, digits and -_.!*'() in its names"
+            )
+        return cls(match[1], f"{match[2][1:]}/" if match[2] else "")
+
+    @property
+    def url(self) -> str:
+        """URL of the folder."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:
+        n_bytes = path.stat().st_size
+        if n_bytes > _MAX_BYTES:
+            raise InputError(
+                f"`{self.locate(name)}` has {n_bytes:,} bytes; an object takes 5 GiB: lower `shards.samples`"
+            )
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        condition = {"IfNoneMatch": "*"} if exclusive else {}
+
+        def send() -> None:
+            with path.open("rb") as body:
+                self._call(name, "put_object", Body=body, ContentLength=n_bytes, ChecksumSHA256=checksum, **condition)
+
+        retried(send)
+        stored = self.stat(name)
+        if stored is None or stored.n_bytes != n_bytes or stored.sha256 not in (None, sha256):
+            raise OSError(0, "the store lost or changed it just after it was sent", self.locate(name))
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file's content; see `Store.read`."""
+
+        def read() -> bytes:
+            answer = self._call(name, "get_object")
+            if answer["ContentLength"] > max_bytes:
+                raise too_large(self.locate(name))
+            content: bytes = self._guarded(name, answer["Body"].read)
+            return content
+
+        return retried(read)
+
+    def stat(self, name: str) -> Entry | None:
+        """Return a file's size, and its hash if the store keeps it; None if it is missing."""
+        try:
+            answer = retried(lambda: self._call(name, "head_object", ChecksumMode="ENABLED"))
+        except FileNotFoundError:
+            return None
+        checksum = answer.get("ChecksumSHA256", "")
+        is_whole = checksum and "-" not in checksum  # a multipart upload has the hash of its parts' hashes
+        return Entry(answer["ContentLength"], base64.b64decode(checksum).hex() if is_whole else None)
+
+    def entries(self, folder: str = "") -> dict[str, Entry]:
+        """Return the files of a folder by name; see `Store.entries`."""
+        prefix = f"{self.prefix}{folder}/" if folder else self.prefix
+        found: dict[str, Entry] = {}
+        arguments = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": "/"}
+        while True:
+            answer = retried(partial(self._guarded, "", _client().list_objects_v2, **arguments))
+            for item in answer.get("Contents", ()):
+                if item["Key"] != prefix:  # some tools create a folder as an empty object
+                    found[item["Key"].removeprefix(self.prefix)] = Entry(item["Size"])
+            for item in answer.get("CommonPrefixes", ()):
+                found[item["Prefix"].removeprefix(self.prefix)] = Entry(0)
+            if not answer.get("IsTruncated"):
+                return found
+            arguments["ContinuationToken"] = answer["NextContinuationToken"]
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists."""
+        retried(lambda: self._call(name, "delete_object"))
+
+    def locate(self, name: str) -> str:
+        """Return a file's URL."""
+        return f"s3://{self.bucket}/{self.prefix}{name}"
+
+    def loader_url(self, name: str) -> str:
+        """Return a pipe from the aws command."""
+        return f"pipe:aws s3 cp {self.locate(name)} -"
+
+    def sweep(self) -> None:
+        """Abort unfinished multipart uploads; see `Store.sweep`.
+
+        This store never starts one; other tools do, and an interrupted one costs storage without being visible.
+        """
+        answer = self._guarded("", _client().list_multipart_uploads, Bucket=self.bucket, Prefix=self.prefix)
+        for upload in answer.get("Uploads", ()):
+            name = upload["Key"].removeprefix(self.prefix)
+            self._call(name, "abort_multipart_upload", UploadId=upload["UploadId"])
+
+    def _call(self, name: str, operation: str, **arguments: Any) -> Any:
+        """Return the store's answer about a file."""
+        call = getattr(_client(), operation)
+        return self._guarded(name, call, Bucket=self.bucket, Key=f"{self.prefix}{name}", **arguments)
+
+    def _guarded(self, name: str, call: Callable[..., Result], **arguments: Any) -> Result:
+        """Return the result of a call of boto3; its errors become an OSError with the file's URL."""
+        place = self.locate(name)
+        try:
+            return call(**arguments)
+        except ClientError as error:
+            code = str(error.response["Error"].get("Code", ""))
+            status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+            if code in ("NoSuchKey", "404", "NotFound"):
+                raise FileNotFoundError(2, "No such object", place) from None
+            if code == "PreconditionFailed":
+                raise FileExistsError(17, "Object exists", place) from None
+            text = _ADVICE.get(code, one_line(str(error)))
+            if status >= 500 or status == 429:
+                raise Unreachable(0, text, place) from None
+            raise OSError(0, text, place) from None
+        except NoCredentialsError:
+            raise OSError(
+                0, "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", place
+            ) from None
+        except HTTPClientError as error:
+            raise Unreachable(0, one_line(str(error)), place) from None
+        except (BotoCoreError, OSError) as error:
+            if isinstance(error, OSError) and error.filename:
+                raise
+            raise OSError(0, one_line(str(error)), place) from None

@@ -1,0 +1,67 @@
+"""What stores on other machines share: files are made here, then sent."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from shards.stores.contract import HashedFile
+from shards.stores.folder import file_sha256, wrong_hash
+
+Result = TypeVar("Result")
+
+WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
+"""Waits before each further try of a request that failed for a reason that may pass."""
+
+
+class Unreachable(ConnectionError):
+    """A store did not answer, or said that it is overloaded."""
+
+
+def retried(call: Callable[[], Result]) -> Result:
+    """Return the result of a call, tried again while the store is unreachable.
+
+    Raises
+    ------
+    Unreachable
+        The last try failed, too.
+    """
+    for wait_s in WAITS_S:
+        try:
+            return call()
+        except Unreachable:
+            time.sleep(wait_s)
+    return call()
+
+
+class Uploading(ABC):
+    """A store to which whole local files are sent."""
+
+    @contextmanager
+    def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
+        """Open a local file that is sent when the block ends; see `Store.create`."""
+        descriptor, hidden = tempfile.mkstemp(prefix="fdsl-", suffix=f"-{name.rsplit('/', 1)[-1]}")
+        path = Path(hidden)
+        try:
+            with os.fdopen(descriptor, "wb") as local:
+                file = HashedFile(local)
+                yield file
+            self._send(name, path, file.sha256, exclusive)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def put(self, name: str, path: Path, sha256: str) -> None:
+        """Send a local file; see `Store.put`."""
+        if file_sha256(path) != sha256:
+            raise wrong_hash(path)
+        self._send(name, path, sha256, exclusive=False)
+
+    @abstractmethod
+    def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:
+        """Send a local file, whose hash is known, all or nothing."""

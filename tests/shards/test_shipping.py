@@ -1,0 +1,166 @@
+"""Shipping to a folder, an object store and another machine: what arrives, what is cut off, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from fdsl import InputError, LocalExecutor, bake
+from fdsl.dataset.plan import plan_shards
+from shards import shipping
+from shards.directory import Directory
+from shards.shipping import loader_urls, ship
+from shards.stores.contract import Store
+from shards.stores.folder import Folder
+from shards.stores.places import open_store
+from tests.daemons import S3Server, SshServer, use_s3, use_ssh
+from tests.processes import wait_for
+from tests.shards.conftest import FDSL, SERIAL, small_spec, snapshot
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["folder", "s3", "ssh"])
+def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty place of each kind."""
+    match request.param:
+        case "s3":
+            server: S3Server = request.getfixturevalue("s3_server")
+            use_s3(server, monkeypatch)
+            return open_store(f"s3://shards/{uuid.uuid4()}")
+        case "ssh":
+            daemon: SshServer = request.getfixturevalue("ssh_server")
+            use_ssh(daemon, monkeypatch)
+            return open_store(f"ssh://127.0.0.1:{daemon.port}{tmp_path}/there")
+        case _:
+            return Folder(tmp_path / "there")
+
+
+def content(store: Store) -> dict[str, str]:
+    """Return the SHA-256 of each file of a shipped dataset, by name."""
+    names = [*store.entries(), *store.entries("samples"), *store.entries("receipts")]
+    return {
+        name: hashlib.sha256(store.read(name, 10**8)).hexdigest() for name in names if not name.endswith(("/", "SUMS"))
+    }
+
+
+def files(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a baked directory, by name."""
+    return {name: digest for name, digest in snapshot(path).items() if digest}
+
+
+def test_shipped_dataset_is_equal(baked: Path, destination: Store, tmp_path: Path) -> None:
+    result = ship(baked, destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_found, result.n_missing, result.is_complete) == (12, 0, 0, True)
+    assert not result.failures
+    assert content(destination) == files(baked)
+    for name in [*content(destination), "SHA256SUMS"]:  # as the receiver checks it
+        path = tmp_path / "received" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(destination.read(name, 10**8))
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "received", check=True)
+
+
+def test_nothing_is_sent_twice(baked: Path, destination: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship(baked, destination.url, executor=SERIAL)
+    monkeypatch.setattr(type(destination), "put", None)
+    monkeypatch.setattr(type(destination), "create", None)
+    result = ship(baked, destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_found, result.is_complete) == (0, 12, True)
+
+
+def test_unfinished_bake_is_shipped_without_index(copy: Directory, destination: Store, tmp_path: Path) -> None:
+    bake(copy.spec, tmp_path / "out", shards="0:5", executor=SERIAL)
+    result = ship(tmp_path / "out", destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_missing, result.is_complete) == (5, 7, False)
+    assert "_info.json" not in destination.entries()
+    bake(copy.spec, tmp_path / "out", executor=SERIAL)
+    result = ship(tmp_path / "out", destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_found, result.is_complete) == (7, 5, True)
+    assert content(destination) == files(tmp_path / "out")
+
+
+def test_damaged_shard_is_not_sent(copy: Directory, destination: Store) -> None:
+    path = copy.tar(plan_shards(copy.spec)[3])
+    damaged = bytearray(path.read_bytes())
+    damaged[1000] ^= 1
+    path.write_bytes(damaged)
+    result = ship(copy.path, destination.url, executor=SERIAL)
+    assert list(result.failures) == [path.stem]
+    assert "fdsl repair" in result.failures[path.stem]
+    assert (result.n_shards, result.n_missing, result.is_complete) == (11, 1, False)
+    assert path.name not in destination.entries()
+
+
+def test_lost_file_there_is_sent_again(baked: Path, destination: Store) -> None:
+    ship(baked, destination.url, executor=SERIAL)
+    destination.delete("train-000003.tar")
+    result = ship(baked, destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_found) == (1, 11)
+    assert content(destination) == files(baked)
+
+
+def test_other_dataset_is_refused(baked: Path, destination: Store, copy: Directory, tmp_path: Path) -> None:
+    bake(small_spec(copy.spec.family, seed=8), tmp_path / "other", shards="0:1", executor=SERIAL)
+    ship(tmp_path / "other", destination.url, executor=SERIAL)
+    with pytest.raises(InputError, match="holds another dataset"):
+        ship(baked, destination.url, executor=SERIAL)
+
+
+def test_other_files_are_refused(baked: Path, destination: Store) -> None:
+    with destination.create("thesis.tex") as file:
+        file.write(b"mine")
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.tex\)"):
+        ship(baked, destination.url, executor=SERIAL)
+    assert list(destination.entries()) == ["thesis.tex"]
+
+
+def test_dataset_is_not_shipped_onto_itself(baked: Path) -> None:
+    with pytest.raises(InputError, match="is the dataset itself"):
+        ship(baked, f"{baked}/../{baked.name}", executor=SERIAL)
+
+
+def test_follow_goes_on_until_the_bake_is_complete(
+    copy: Directory, destination: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "_POLL_S", 0.05)
+    out = tmp_path / "out"
+    bake(copy.spec, out, shards="0:2", executor=SERIAL)
+
+    def finish() -> None:
+        wait_for(lambda: len(destination.entries("receipts")) == 2)
+        subprocess.run([FDSL, "bake", out / "spec.yaml", "-o", out, "-q"], check=True)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    result = ship(out, destination.url, executor=SERIAL, follow=True)
+    thread.join()
+    assert (result.n_shards, result.is_complete) == (12, True)
+    assert content(destination) == files(out)
+
+
+def test_loader_reads_the_urls(baked: Path, destination: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import webdataset
+
+    ship(baked, destination.url, executor=SERIAL)
+    url = loader_urls(destination.url)
+    if "aws" in url and shutil.which("aws", path=Path(sys.executable).parent) is None:
+        assert url == f"pipe:aws s3 cp {destination.url}/train-{{000000..000008}}.tar -"
+        pytest.skip("no aws command: pip install awscli")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    samples = list(webdataset.WebDataset(url, shardshuffle=False, empty_check=False))
+    assert len(samples) == 60
+    assert len({sample["__key__"] for sample in samples}) == 60
+
+
+def test_several_workers_send_the_same(baked: Path, destination: Store) -> None:
+    assert ship(baked, destination.url, executor=LocalExecutor(2)).is_complete
+    assert content(destination) == files(baked)
