@@ -69,6 +69,9 @@ class Params(FamilyParams):
 
     @property
     def instances_step(self) -> int:
-        """Images of a category that have each weight once, if `weights` is `each`."""
+        """Images of a category that have each weight once.
+
+        1 if `weights` is `random`.
+        """
         n_views = N_VIEWS if self.viewpoint == "ring" else 1
         return self.n_weights * n_views if self.weights == "each" else 1

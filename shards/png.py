@@ -82,7 +82,10 @@ def _row_bytes(width: int, bit_depth: int) -> int:
 
 
 def max_bytes(width: int, height: int, bit_depth: int) -> int:
-    """Return a bound on the size of a file, for pixels that do not compress."""
+    """Return a limit of a file's size, bytes.
+
+    Allows for pixels that do not compress.
+    """
     n_bytes = height * _row_bytes(width, bit_depth)
     return n_bytes + n_bytes // 8 + 1024
 

@@ -13,7 +13,7 @@ from shards.files import atomic_folder, write_table
 
 
 def write_categories(table: pa.Table, file: Path | None, csv_folder: Path | None) -> None:
-    """Write a categories table as a Parquet file, as the authors' CSV files, or both.
+    """Write a categories table as Parquet, CSV, or both.
 
     The folder appears last. An interruption leaves nothing, or the Parquet file alone.
 

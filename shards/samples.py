@@ -39,7 +39,7 @@ def samples_table(spec: Spec, names: list[tuple[int, int]], variants: list[tuple
 def table_problem(
     content: bytes, spec: Spec, names: list[tuple[int, int]], variants: Mapping[int, tuple[Any, ...]]
 ) -> str | None:
-    """Return what is wrong with the file of a samples table, or None.
+    """Return what is wrong with a samples file, or None.
 
     Parameters
     ----------

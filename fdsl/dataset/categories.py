@@ -25,7 +25,10 @@ FAMILY_KEY = b"fdsl.family"
 
 
 def numbered(table: pa.Table, family: str) -> pa.Table:
-    """Return a table with `category` counted from 0, and its family in the metadata."""
+    """Return a table whose `category` counts from 0.
+
+    Its metadata names the family.
+    """
     schema = FAMILIES[family].SCHEMA
     numbers = pa.array(range(table.num_rows), schema.field("category").type)
     table = table.select(schema.names).set_column(0, schema.field("category"), numbers).cast(schema)

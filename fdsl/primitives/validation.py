@@ -140,7 +140,7 @@ def _line(item: ErrorDetails, where: str) -> str:
 
 
 def _number_hint(text: object, is_whole: bool) -> str:
-    """Return a hint on a text like a number, such as 1e3 or 010."""
+    """Return a hint on a text like 1e3 or 010."""
     try:
         number = float(text) if isinstance(text, str) else math.nan
     except ValueError:

@@ -250,7 +250,10 @@ def _worker_died(error: BrokenProcessPool) -> WorkerDied:
 
 
 def _with_place(error: OSError) -> OSError:
-    """Return an error of a pool's start; one of semaphores names where they are."""
+    """Return the error of a pool that did not start.
+
+    If it is about semaphores, it names their folder.
+    """
     if error.filename is not None or error.errno not in _NO_SEMAPHORES:
         return error
     advice = f"{error.strerror}: worker processes need semaphores there; one worker needs none"

@@ -40,7 +40,7 @@ def _quotas(groups: Path, mount: Path) -> Iterator[float]:
 
 
 def _quota(folder: Path) -> Iterator[float]:
-    """Yield the quota of one cgroup, of either version, if it has one."""
+    """Yield the quota of a cgroup of either version, if any."""
     words = _read(folder / "cpu.max").split() or [
         *_read(folder / "cpu.cfs_quota_us").split(),
         *_read(folder / "cpu.cfs_period_us").split(),

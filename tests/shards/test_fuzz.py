@@ -272,7 +272,7 @@ def test_damaged_file_is_found_or_harmless(name: str, tiny_copy: Directory) -> N
 
 
 @pytest.mark.parametrize("name", ["samples/train-000000.parquet", "categories.parquet", "shards.parquet"])
-def test_damaged_table_that_is_sealed_ends_in_one_line(name: str, tiny_copy: Directory) -> None:
+def test_sealed_damaged_table_is_one_line(name: str, tiny_copy: Directory) -> None:
     path, shard = tiny_copy.path / name, plan_shards(tiny_copy.spec)[0]
     original, n_found = path.read_bytes(), 0
     n_footer = 8 + int.from_bytes(original[-8:-4], "little")
