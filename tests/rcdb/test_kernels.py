@@ -120,7 +120,7 @@ def test_noise_vanishes_at_whole_numbers(cell: int) -> None:
     st.floats(0, 4),
     st.floats(0, 0.1),
     st.tuples(st.floats(56, 456), st.floats(56, 456)),
-    st.sampled_from([0.125, 64 / 512, 224 / 512, 1.0, 2.0]),
+    st.sampled_from([0.125, 64 / 512, 224 / 512, 1.0, 2.0, 10_000.0]),
 )
 def test_contours_match_the_plain_loop(
     n_contours: int,

@@ -147,6 +147,7 @@ def test_follow_goes_on_until_the_bake_is_complete(
     assert content(destination) == files(out)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 def test_loader_reads_the_urls(baked: Path, destination: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import webdataset
 
