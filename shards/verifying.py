@@ -46,6 +46,7 @@ class Verified:
     problems : what is wrong
     notes : lines on empty, full and duplicate images, which the formulas can produce
     n_rerendered : images rendered again and compared
+    format : format of the dataset; one of an older format cannot be repaired
     """
 
     n_shards: int
@@ -53,6 +54,7 @@ class Verified:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     n_rerendered: int
+    format: int
 
 
 def verify(
@@ -94,7 +96,7 @@ def verify(
     try:
         directory = stored_directory(path, manifest)
     except InputError as error:
-        return Verified(0, 0, (lost_categories(path, error),), (), 0)
+        return Verified(0, 0, (lost_categories(path, error),), (), 0, manifest.format)
     return verify_shards(directory, manifest, selection, executor, listener)
 
 
@@ -163,6 +165,7 @@ def verify_shards(
         problems=tuple(problems),
         notes=tuple(image_notes(directory.spec, existing, findings)),
         n_rerendered=sum(map(len, positions.values())),
+        format=manifest.format,
     )
 
 

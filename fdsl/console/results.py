@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fdsl.console.progress import count, duration, format_rate
-from fdsl.dataset.spec import Spec
+from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import encodable
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
@@ -95,8 +95,13 @@ def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str
 
     If shards are only unbaked, as after an interruption, that is a bake.
     """
+    n_problems = count(len(result.problems), "problem")
     if all(problem.kind == Kind.FOREIGN for problem in result.problems):
-        return f"{out}: {count(len(result.problems), 'problem')}; move or delete these files: they may be your own"
+        return f"{out}: {n_problems}; move or delete these files: they may be your own"
+    if result.format != FORMAT:
+        return (
+            f"{out}: {n_problems}; format {result.format} cannot be repaired; bake the same SPEC into a new directory"
+        )
     if all(problem.kind == Kind.UNBAKED for problem in result.problems):
         words = ["fdsl", "bake", shlex.quote(str(out / SPEC)), "-o", shlex.quote(str(out))]
     else:
@@ -104,7 +109,7 @@ def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str
         words += ["--rerender", str(rerender), "--seed", str(seed)] if rerender else []
     words += ["--shards", shards] if shards else []
     words += ["--split", split] if split != "all" else []
-    return f"{out}: {count(len(result.problems), 'problem')}; next: {' '.join(words)}"
+    return f"{out}: {n_problems}; next: {' '.join(words)}"
 
 
 def repaired_lines(out: Path, result: Repaired, dry_run: bool) -> Iterator[str]:

@@ -20,7 +20,7 @@ from fdsl import InputError, bake, open_directory
 from shards.directory import Directory
 from shards.index import read_receipts
 from shards.problems import Kind
-from tests.commands import refused
+from tests.commands import error_line, fdsl, refused
 from tests.shards.conftest import SERIAL, shards_of, snapshot
 from tests.shards.harm import problems, the_problem
 
@@ -32,7 +32,8 @@ NAMES = ("train-000000", "train-000001", "validation-000000")
 def older(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
     """An older directory, to change."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python before 3.11.4 has no filters
+        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return open_directory(tmp_path / request.param)
 
 
@@ -125,3 +126,5 @@ def test_damaged_older_tar_is_found(older: Directory) -> None:
     content[700] ^= 1
     path.write_bytes(content)
     assert {problem[:2] for problem in problems(older)} == {(Kind.SHARD, path.name)}
+    line = error_line(fdsl("verify", older.path, "--workers", 1).stderr)
+    assert line.endswith(" problems; format 1 cannot be repaired; bake the same SPEC into a new directory")
