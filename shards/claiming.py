@@ -6,7 +6,6 @@ Decides which categories a bake uses.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from shards.directory import Directory, stored_directory
 from shards.files import HIDDEN, make_folder, write_file, write_table
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
+from shards.stores.places import is_url
 
 Search = Callable[[Spec], pa.Table]
 """Finds the categories of a spec."""
@@ -56,7 +56,7 @@ def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest
 
 def _refuse_url(path: Path) -> None:
     """Refuse a URL, which would become a folder of that name."""
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE) and not path.exists():
+    if is_url(path):
         raise InputError(f"`out` (={path}) is a URL; name a directory on a disk")
 
 

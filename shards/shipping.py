@@ -68,7 +68,7 @@ def ship(
     out : baked directory
     destination : a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER
     executor : four local processes by default, which send a shard each
-    follow : go on until the bake is complete
+    follow : go on until the bake is complete, or a shard fails
     listener : called with each event
 
     Raises
@@ -81,20 +81,18 @@ def ship(
     directory, store = open_directory(out), open_store(destination, "destination")
     executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
     claim_destination(directory, store)
-    n_found = len(_proven(directory, store))
-    n_shards = n_bytes = 0
+    there = _proven(directory, store)
+    n_found = len(there)
     while True:
-        failures: dict[str, str] = {}
-        for shard, reason in _send_finished(directory, store, executor, listener):
-            if reason:
-                failures[shard.name] = reason
-            else:
-                n_shards, n_bytes = n_shards + 1, n_bytes + directory.tar(shard).stat().st_size
-        n_missing = len(plan_shards(directory.spec)) - len(_proven(directory, store))
+        failures = _send_finished(directory, store, there, executor, listener)
+        n_missing = len(plan_shards(directory.spec)) - len(there)
         is_complete = not n_missing and _send_index(directory, store)
-        if is_complete or not follow:
-            return Shipped(n_shards, n_bytes, n_found, n_missing, is_complete, failures)
+        if is_complete or failures or not follow:
+            break
         time.sleep(_POLL_S)
+    sent = there[n_found:]
+    n_bytes = sum(directory.tar(shard).stat().st_size for shard in sent)
+    return Shipped(len(sent), n_bytes, n_found, n_missing, is_complete, failures)
 
 
 def claim_destination(directory: Directory, store: Store) -> None:
@@ -122,38 +120,45 @@ def _put(directory: Directory, store: Store, name: str) -> None:
     store.put(name, path, file_sha256(path))
 
 
-def _proven(directory: Directory, store: Store) -> set[Shard]:
+def _proven(directory: Directory, store: Store) -> list[Shard]:
     """Return the shards that are there: by receipt, with files of the right size."""
-    there = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
+    entries = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
 
     def is_there(path: Path) -> bool:
-        entry = there.get(path.relative_to(directory.path).as_posix())
+        entry = entries.get(path.relative_to(directory.path).as_posix())
         return path.exists() and entry == Entry(path.stat().st_size)
 
-    shards = plan_shards(directory.spec)
-    return {shard for shard in shards if all(map(is_there, directory.files(shard)))}
+    return [shard for shard in plan_shards(directory.spec) if all(map(is_there, directory.files(shard)))]
 
 
 def _send_finished(
-    directory: Directory, store: Store, executor: Executor, listener: Listener
-) -> Iterator[tuple[Shard, str]]:
-    """Send the finished shards that are not there; yield each with why it failed, or ""."""
-    there = _proven(directory, store)
-    planned = plan_shards(directory.spec)
-    ready = [shard for shard in planned if shard not in there and directory.is_done(shard)]
+    directory: Directory, store: Store, there: list[Shard], executor: Executor, listener: Listener
+) -> dict[str, str]:
+    """Send the finished shards that are not there; return why each failed, by name.
+
+    Parameters
+    ----------
+    there : shards that are there; those that are sent are appended
+    """
+    planned, known = plan_shards(directory.spec), set(there)
+    failures: dict[str, str] = {}
+    ready = [shard for shard in planned if shard not in known and directory.is_done(shard)]
+    if not ready:
+        return {}
     listener(Started("ship", directory.spec.name, "shards", len(planned), len(there)))
     with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
         for outcome in outcomes:
-            shard, reason = outcome.item, ""
-            if isinstance(outcome, Failed):
-                if not isinstance(outcome.error, WrongHashError):
-                    raise outcome.error
-                reason = str(outcome.error)
-                listener(ItemFailed(shard.name, reason))
-            else:
+            shard = outcome.item
+            if not isinstance(outcome, Failed):
+                there.append(shard)
                 listener(Advanced(1, shard.name))
-            yield shard, reason
+                continue
+            if not isinstance(outcome.error, WrongHashError):
+                raise outcome.error
+            failures[shard.name] = str(outcome.error)
+            listener(ItemFailed(shard.name, failures[shard.name]))
     listener(Finished("ship"))
+    return failures
 
 
 def send_shard(directory: Directory, store: Store, shard: Shard) -> None:

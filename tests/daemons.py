@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -232,9 +233,29 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
         server.kill()
 
 
+def empty_place(kind: str, request: pytest.FixtureRequest, folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """Return the path or URL of an empty place; this process can use it.
+
+    Parameters
+    ----------
+    kind : folder, s3 or ssh
+    folder : where the place is, unless it is a bucket
+    """
+    if kind == "s3":
+        use_s3(request.getfixturevalue("s3_server"), patch)
+        return f"s3://shards/{uuid.uuid4()}/deep"
+    if kind == "ssh":
+        server: SshServer = request.getfixturevalue("ssh_server")
+        use_ssh(server, patch)
+        return f"ssh://127.0.0.1:{server.port}{folder}"
+    return str(folder)
+
+
 def use_s3(server: S3Server, patch: pytest.MonkeyPatch, **changes: str) -> None:
     """Make this process's clients use a server."""
-    s3 = pytest.importorskip("shards.stores.s3", reason="boto3 is missing: pip install boto3")
+    pytest.importorskip("boto3", reason="boto3 is missing: pip install boto3")
+    from shards.stores import s3
+
     for name, value in {**server.environment, **changes}.items():
         patch.setenv(name, value)
     s3._shared_client.cache_clear()

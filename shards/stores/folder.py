@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
 from shards.files import HIDDEN, atomic_file, sweep
 from shards.stores.contract import Entry, HashedFile, WrongHashError
 
@@ -50,14 +50,7 @@ class Folder:
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return a file's content; see `Store.read`."""
-        path = self.path / name
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a FIFO would block
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise too_large(str(path))
-            content = file.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise too_large(str(path))
-        return content
+        return read_bounded(self.path / name, max_bytes)
 
     def stat(self, name: str) -> Entry | None:
         """Return a file's size, or None if it is missing."""
@@ -111,8 +104,3 @@ def file_sha256(path: Path) -> str:
 def wrong_hash(path: Path) -> WrongHashError:
     """Return the error of a local file that changed after its bake."""
     return WrongHashError(f"`{path}`: its SHA-256 is not its receipt's; `fdsl repair` bakes it again")
-
-
-def too_large(place: str) -> InputError:
-    """Return the error of something that no bake writes there."""
-    return InputError(f"`{place}` is not a regular file or is larger than a bake writes it; remove it")

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 from fdsl.primitives.errors import InputError, one_line
 from shards.stores.contract import Entry
-from shards.stores.folder import too_large
-from shards.stores.uploading import Unreachable, Uploading, retried
+from shards.stores.uploading import Unreachable, Uploading, retried, too_large
 
 try:
     import boto3

@@ -21,8 +21,7 @@ from pathlib import Path, PurePosixPath
 from fdsl.primitives.errors import InputError, one_line
 from shards.files import HIDDEN
 from shards.stores.contract import Entry
-from shards.stores.folder import too_large
-from shards.stores.uploading import Unreachable, Uploading, retried
+from shards.stores.uploading import Unreachable, Uploading, retried, too_large
 
 _OPTIONS = (
     "BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4",

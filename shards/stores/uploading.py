@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from fdsl.primitives.errors import InputError
 from shards.stores.contract import HashedFile
 from shards.stores.folder import file_sha256, wrong_hash
 
@@ -38,6 +39,11 @@ def retried(call: Callable[[], Result]) -> Result:
         except Unreachable:
             time.sleep(wait_s)
     return call()
+
+
+def too_large(place: str) -> InputError:
+    """Return the error of something that no bake writes there."""
+    return InputError(f"`{place}` is not a regular file or is larger than a bake writes it; remove it")
 
 
 class Uploading(ABC):

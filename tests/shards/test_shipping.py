@@ -8,20 +8,18 @@ import shutil
 import subprocess
 import sys
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
 
-from fdsl import InputError, LocalExecutor, bake
+from fdsl import InputError, bake
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
 from shards.directory import Directory
 from shards.shipping import loader_urls, ship
 from shards.stores.contract import Store
-from shards.stores.folder import Folder
 from shards.stores.places import open_store
-from tests.daemons import S3Server, SshServer, use_s3, use_ssh
+from tests.daemons import empty_place
 from tests.processes import wait_for
 from tests.shards.conftest import FDSL, SERIAL, small_spec, snapshot
 
@@ -31,17 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(params=["folder", "s3", "ssh"])
 def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty place of each kind."""
-    match request.param:
-        case "s3":
-            server: S3Server = request.getfixturevalue("s3_server")
-            use_s3(server, monkeypatch)
-            return open_store(f"s3://shards/{uuid.uuid4()}")
-        case "ssh":
-            daemon: SshServer = request.getfixturevalue("ssh_server")
-            use_ssh(daemon, monkeypatch)
-            return open_store(f"ssh://127.0.0.1:{daemon.port}{tmp_path}/there")
-        case _:
-            return Folder(tmp_path / "there")
+    return open_store(empty_place(request.param, request, tmp_path / "there", monkeypatch))
 
 
 def content(store: Store) -> dict[str, str]:
@@ -162,6 +150,15 @@ def test_loader_reads_the_urls(baked: Path, destination: Store, monkeypatch: pyt
     assert len({sample["__key__"] for sample in samples}) == 60
 
 
+SHIP = """
+import sys
+from shards.executors.local import LocalExecutor
+from shards.shipping import ship
+sys.exit(not ship(*sys.argv[1:], executor=LocalExecutor(2)).is_complete)
+"""
+
+
 def test_several_workers_send_the_same(baked: Path, destination: Store) -> None:
-    assert ship(baked, destination.url, executor=LocalExecutor(2)).is_complete
+    """In a process of its own: a pool of earlier tests has their environment."""
+    subprocess.run([sys.executable, "-c", SHIP, baked, destination.url], cwd=Path(__file__).parents[2], check=True)
     assert content(destination) == files(baked)
