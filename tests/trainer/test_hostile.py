@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.processes import PATIENCE_S, descendants, kill_all
 from tests.trainer.conftest import ROOT, edit_info, picture, write_dataset
 from tests.trainer.runs import LITTLE, command, start
 from tests.trainer.test_stream import as_it_is, opened, read_through
@@ -249,7 +250,10 @@ def test_six_hundred_shards_need_few_files(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", [1] * 600, [1] * 300)
     arguments = command("--data", folder, "--out", tmp_path / "run", "--epochs", "1", *LITTLE, "--batch", "60")
     process = start(["bash", "-c", 'ulimit -n 256; exec "$@"', "bash", *arguments])
-    _, text = process.communicate()
+    try:
+        _, text = process.communicate(timeout=PATIENCE_S)
+    finally:
+        kill_all({process.pid, *descendants(process.pid)})
     assert process.returncode == 0, text
     assert (tmp_path / "run" / "model.safetensors").exists()
     code = "from trainer.data import N_OPEN; print(N_OPEN)"
