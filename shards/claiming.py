@@ -20,7 +20,7 @@ from shards.directory import Directory, stored_directory
 from shards.files import HIDDEN, make_folder, write_file, write_table
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
-from shards.stores.places import is_url
+from shards.stores.places import as_typed, is_url
 
 Search = Callable[[Spec], pa.Table]
 """Finds the categories of a spec."""
@@ -57,7 +57,7 @@ def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest
 def _refuse_url(path: Path) -> None:
     """Refuse a URL, which would become a folder of that name."""
     if is_url(path):
-        raise InputError(f"`out` (={path}) is a URL; name a directory on a disk")
+        raise InputError(f"`out` (={as_typed(path)}) is a URL; name a directory on a disk")
 
 
 def _refuse_foreign_files(path: Path) -> None:

@@ -503,6 +503,13 @@ def test_empty_path_is_refused(small: Path) -> None:
     assert list(small.parent.iterdir()) == [small]
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "HTTP://host/x"])
+def test_url_as_out_is_refused(url: str, small: Path) -> None:
+    line = refused("bake", small, "-o", url, cwd=small.parent)
+    assert line == f"fdsl: `out` (={url}) is a URL; name a directory on a disk"
+    assert list(small.parent.iterdir()) == [small]
+
+
 def test_dangling_link_as_out_is_named(small: Path) -> None:
     link = small.parent / "out"
     link.symlink_to("nowhere")

@@ -20,6 +20,11 @@ def is_url(place: Path | str) -> bool:
     return _SCHEME.match(str(place)) is not None and not Path(place).exists()
 
 
+def as_typed(place: Path | str) -> str:
+    """Return a URL with both its slashes, of which a `Path` keeps one."""
+    return re.sub(":/+", "://", str(place), count=1)
+
+
 def open_store(place: Path | str, name: str = "out") -> Store:
     """Return the store that a path or URL names; reads nothing.
 
@@ -35,11 +40,10 @@ def open_store(place: Path | str, name: str = "out") -> Store:
     """
     if not is_url(place):
         return Folder(Path(place))
-    scheme = str(place).partition(":")[0].lower()
-    if isinstance(place, Path):  # a Path has merged the slashes
-        place = re.sub(":/+", "://", str(place), count=1)
+    url = as_typed(place)
+    scheme = url.partition(":")[0].lower()
     if scheme not in _REMOTE:
-        raise InputError(f"`{name}` (={place}): {scheme}:// is not supported; name a folder, an s3:// or an ssh:// URL")
+        raise InputError(f"`{name}` (={url}): {scheme}:// is not supported; name a folder, an s3:// or an ssh:// URL")
     module, opener = _REMOTE[scheme]
-    store: Store = getattr(import_module(module), opener).of_url(place, name)
+    store: Store = getattr(import_module(module), opener).of_url(url, name)
     return store
