@@ -51,7 +51,7 @@ class _Job:
 
 
 @contextmanager
-def _job(workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | None) -> Iterator[_Job]:
+def _job(workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | str | None) -> Iterator[_Job]:
     from fdsl.console.progress import Progress
     from shards.executors.local import LocalExecutor
 
@@ -209,7 +209,7 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
 @SPEC
 @options(NEW_OUT, CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, QUIET, LOG_JSON)
 def bake(
-    spec: str, out: Path, categories_from: Path | None, workers: int | None,
+    spec: str, out: Path | str, categories_from: Path | None, workers: int | None,
     shards: str | None, split: str, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake the missing shards of a dataset.
@@ -239,7 +239,7 @@ def bake(
 @options(WORKERS, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
-    out: Path, workers: int | None, shards: str | None, split: str, rerender: int, seed: int | None,
+    out: Path | str, workers: int | None, shards: str | None, split: str, rerender: int, seed: int | None,
     quiet: bool, log_json: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check every shard; exit 1 and list the problems, if any.
@@ -267,7 +267,7 @@ def verify(
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @options(CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
 def repair(
-    out: Path, dry_run: bool, categories_from: Path | None, workers: int | None, shards: str | None,
+    out: Path | str, dry_run: bool, categories_from: Path | None, workers: int | None, shards: str | None,
     split: str, rerender: int, seed: int | None, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake missing and wrong shards again, to the same bytes.

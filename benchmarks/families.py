@@ -100,7 +100,7 @@ def measure_family(family: str, folder: Path) -> FamilyResult:
     rounds = _run(ours, tars, images)
     stages_us, yardsticks_us = _medians_us(rounds.stages), _medians_us(rounds.yardsticks)
     shard_us = 1e6 * median(rounds.ours)
-    n_bytes = sum(path.stat().st_size for path in (ours.tar, ours.directory.samples(ours.shard)))
+    n_bytes = sum(path.stat().st_size for path in (ours.tar, ours.samples))
     return FamilyResult(
         family=family,
         size_px=ours.directory.spec.size_px,

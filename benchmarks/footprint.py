@@ -25,7 +25,7 @@ from outputs import PERFORMANCE, tar_folder, write_block
 
 from fdsl import Spec, load_spec, presets, search_categories
 from fdsl.dataset.families import FAMILIES
-from shards.files import write_table
+from shards.files import parquet_bytes, write_file
 
 FDSL = Path(sys.executable).with_name("fdsl")
 _HIDE_PANDAS = str(Path(__file__).parent / "without")
@@ -126,7 +126,7 @@ def _large_bake_line(family: str, folder: Path) -> str:
     """Return a line on the memory of a large bake."""
     spec = _largest_preset(family).replace(shards={"samples": 2000})
     table, source = folder / f"{family}.parquet", folder / f"{family}.yaml"
-    write_table(table, _repeated_table(spec))
+    write_file(table, parquet_bytes(_repeated_table(spec)))
     source.write_text(yaml.safe_dump(spec.to_mapping()))
     arguments = ("--categories-from", table, "--shards", "0:4", "--workers", 2)
     run = watch("bake", source, "-o", folder / family, *arguments, with_workers=True)

@@ -13,6 +13,7 @@ from fdsl import LocalExecutor, bake, parse_spec
 from fdsl.dataset.plan import Shard, plan_shards
 from shards.baking import bake_shard
 from shards.directory import Directory
+from shards.layout import samples_file, tar_file
 
 Row = dict[str, Any]
 
@@ -37,7 +38,12 @@ class Ours:
     @property
     def tar(self) -> Path:
         """Path of its tar."""
-        return self.directory.tar(self.shard)
+        return self.directory.path / tar_file(self.shard)
+
+    @property
+    def samples(self) -> Path:
+        """Path of its samples table."""
+        return self.directory.path / samples_file(self.shard)
 
     def bake(self) -> None:
         """Bake the shard: tar, samples table, receipt."""
@@ -65,5 +71,5 @@ def prepare_ours(family: str, n_categories: int, n_instances: int, folder: Path)
     )
     directory = bake(spec, folder / family, executor=LocalExecutor(1)).directory
     (shard,) = plan_shards(spec)
-    rows = pq.read_table(directory.samples(shard)).to_pylist()
+    rows = pq.read_table(directory.path / samples_file(shard)).to_pylist()
     return Ours(directory, shard, rows, directory.dataset.table.to_pylist())

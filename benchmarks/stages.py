@@ -122,7 +122,7 @@ def _write_samples(ours: Ours) -> float:
     RuntimeError
         The bytes are not those of the baked table, so `bake_shard` writes it differently.
     """
-    path = ours.directory.samples(ours.shard)
+    path = ours.samples
     baked = path.read_bytes()
     table = pq.read_table(pa.BufferReader(baked))
     columns, schema = table.to_pydict(), table.schema

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fdsl.dataset.dataset import Dataset, require_spec
 from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
 from fdsl.dataset.spec import Spec
 from shards import png
 from shards.claiming import claim_directory, given_dataset, stored_manifest
-from shards.directory import Directory, directory_path
+from shards.directory import Directory, output_store, reserve
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
-from shards.files import atomic_file, make_folder, write_file
+from shards.files import parquet_bytes
 from shards.index import write_index
-from shards.lock import locked
+from shards.layout import RECEIPTS, SAMPLES, receipt_file, samples_file, tar_file
 from shards.receipts import Receipt
 from shards.samples import samples_table
 from shards.searching import search_table
+from shards.stores.contract import write_content
 from shards.tar import TarWriter
 
 
@@ -87,18 +86,16 @@ def bake(
     require_spec(spec)
     executor = LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
-    out, planned, chosen = directory_path(out), plan_shards(spec), select_shards(spec, split, shards)
+    store, planned, chosen = output_store(out), plan_shards(spec), select_shards(spec, split, shards)
     given = given_dataset(spec, categories)
-    stored_manifest(out, spec, given)
-    make_folder(out)
-    with locked(out, planned.index(chosen[0]), len(chosen)) as is_alone:
-        directory = claim_directory(out, spec, given, partial(search_table, executor=executor, listener=listener))
-        missing = [shard for shard in chosen if not directory.is_done(shard)]
-        with swept(directory, chosen if is_alone else ()):
-            failures = bake_shards(directory, missing, chosen, executor, listener)
-        n_missing = sum(not directory.is_done(shard) for shard in planned)
-        if not n_missing:
-            write_index(directory)
+    store.preflight((SAMPLES, RECEIPTS))
+    stored_manifest(store, spec, given)
+    with reserve(store, spec, chosen):
+        directory = claim_directory(store, spec, given, partial(search_table, executor=executor, listener=listener))
+        done = directory.all_finished(chosen)
+        missing = [shard for shard in chosen if shard not in done]
+        failures = bake_shards(directory, missing, chosen, executor, listener)
+        n_missing = _complete(directory, planned)
     baked = [shard for shard in missing if shard.name not in failures]
     n_images = sum(shard.n_samples for shard in baked)
     return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures)
@@ -138,43 +135,37 @@ def bake_shards(
     return failures
 
 
-@contextmanager
-def swept(directory: Directory, shards: Sequence[Shard]) -> Iterator[None]:
-    """Delete unfinished files before and after a block.
-
-    They come from a killed bake, or from workers that end while they write.
-
-    Parameters
-    ----------
-    shards : shards that this process has locked; nobody else writes their files
-    """
-    directory.sweep(shards)
-    try:
-        yield
-    finally:
-        directory.sweep(shards)
+def _complete(directory: Directory, planned: Sequence[Shard]) -> int:
+    """Write the index, if all shards are done; return how many are missing."""
+    entries = directory.store.entries(RECEIPTS)
+    n_receipts = sum(receipt_file(shard) in entries for shard in planned)
+    if n_receipts < len(planned):  # reading them all would take time in a remote store
+        return len(planned) - n_receipts
+    done = directory.all_finished(planned)
+    if len(done) == len(planned):
+        write_index(directory, list(done.values()))
+    return len(planned) - len(done)
 
 
 def bake_shard(directory: Directory, shard: Shard) -> Receipt:
     """Bake one shard: tar, samples table, then receipt."""
-    names = image_names(directory.spec, shard)
-    with atomic_file(directory.tar(shard)) as file:
+    names, store = image_names(directory.spec, shard), directory.store
+    with store.create(tar_file(shard)) as file:
         tar = TarWriter(file)
         variants = _pack_images(directory.dataset, names, tar)
         tar.close()
-    table = io.BytesIO()
-    pq.write_table(samples_table(directory.spec, names, variants), table, compression="zstd")
-    write_file(directory.samples(shard), table.getvalue())
+    table = parquet_bytes(samples_table(directory.spec, names, variants))
+    write_content(store, samples_file(shard), table)
     receipt = Receipt(
-        shard=directory.tar(shard).name,
+        shard=tar_file(shard),
         split=shard.split,
         samples=shard.n_samples,
-        bytes=tar.bytes,
-        sha256=tar.sha256.hexdigest(),
-        samples_sha256=hashlib.sha256(table.getbuffer()).hexdigest(),
+        bytes=file.n_bytes,
+        sha256=file.sha256,
+        samples_sha256=hashlib.sha256(table).hexdigest(),
         spec=directory.dataset.hash,
     )
-    write_file(directory.receipt(shard), receipt.to_json().encode())
+    write_content(store, receipt_file(shard), receipt.to_json().encode())
     return receipt
 
 

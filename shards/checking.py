@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +12,14 @@ import numpy.typing as npt
 from fdsl.dataset.parquet import Unreadable
 from fdsl.dataset.plan import Shard, image_names
 from fdsl.primitives.errors import InputError
-from fdsl.primitives.reading import read_bounded
 from shards.directory import Directory
-from shards.layout import RECEIPTS, SAMPLES
+from shards.layout import receipt_file, samples_file, tar_file
 from shards.members import Blank, TarCheck, max_tar_bytes
 from shards.problems import Kind, Problem
 from shards.receipts import MAX_BYTES, Receipt
 from shards.samples import max_bytes, table_problem
+from shards.stores.contract import StoredFile
+from shards.stores.uploading import retried
 
 _BUFFER = 2**17
 
@@ -51,17 +50,20 @@ def check_shard(directory: Directory, task: tuple[Shard, Collection[int]]) -> Fi
     ----------
     task : the shard, and the positions of the images to render again and compare
     """
-    shard, positions = task
+    return retried(lambda: _check(directory, *task))
+
+
+def _check(directory: Directory, shard: Shard, positions: Collection[int]) -> Findings:
     check = _ShardCheck(directory, shard, positions)
     try:
         receipt = directory.read_receipt(shard)
         if receipt is None:
-            check.add(f"{shard.name}.tar", "has no receipt")
+            check.add(tar_file(shard), "has no receipt")
         else:
             check.check_files(receipt)
     except InputError as error:
-        receipt = None
-        check.add(f"{RECEIPTS}/{shard.name}.json", str(error).removeprefix(f"`{directory.receipt(shard)}` "))
+        receipt, name = None, receipt_file(shard)
+        check.add(name, str(error).removeprefix(f"`{directory.store.locate(name)}` "))
     tar = check.tar
     digests = np.frombuffer(b"".join(tar.digests), dtype=np.uint64)
     return Findings(receipt.samples if receipt else 0, check.problems, tar.blank, digests)
@@ -76,12 +78,14 @@ def unchecked(shard: Shard, error: Exception) -> Findings:
 class _Hashed:
     """A file whose content is hashed as it is read."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: StoredFile) -> None:
         self._file, self.sha256 = file, hashlib.sha256()
 
     def read(self, n_bytes: int, /) -> bytes:
         """Return the next bytes; fewer at the end only."""
         content = self._file.read(n_bytes)
+        while len(content) < n_bytes and (more := self._file.read(n_bytes - len(content))):
+            content += more
         self.sha256.update(content)
         return content
 
@@ -100,26 +104,23 @@ class _ShardCheck:
 
     def check_files(self, receipt: Receipt) -> None:
         """Check the receipt's bytes, the tar and the table."""
-        path = self.directory.receipt(self.shard)
-        if read_bounded(path, MAX_BYTES) != receipt.to_json().encode():
-            self.add(f"{RECEIPTS}/{path.name}", "was reformatted: a bake writes the same values in another way")
+        name = receipt_file(self.shard)
+        if self.directory.store.read(name, MAX_BYTES) != receipt.to_json().encode():
+            self.add(name, "was reformatted: a bake writes the same values in another way")
         self._check_tar(receipt)
         self._check_table(receipt)
 
     def _check_tar(self, receipt: Receipt) -> None:
-        path, limit = self.directory.tar(self.shard), max_tar_bytes(self.directory.spec, self.shard)
+        name, limit = tar_file(self.shard), max_tar_bytes(self.directory.spec, self.shard)
         if receipt.bytes > limit:
-            self.add(path.name, f"its receipt says {receipt.bytes:,} bytes; a bake writes at most {limit:,}")
+            self.add(name, f"its receipt says {receipt.bytes:,} bytes; a bake writes at most {limit:,}")
             return
-        self.problems += self._read(
-            path, path.name, receipt.sha256, range(receipt.bytes, receipt.bytes + 1),
-            lambda file: self.tar.problems(file, path.name),
-        ) or []  # fmt: skip
+        sizes = range(receipt.bytes, receipt.bytes + 1)
+        self.problems += self._read(name, receipt.sha256, sizes, lambda file: self.tar.problems(file, name)) or []
 
     def _check_table(self, receipt: Receipt) -> None:
-        path, limit = self.directory.samples(self.shard), max_bytes(self.shard.n_samples)
-        name, spec = f"{SAMPLES}/{path.name}", self.directory.spec
-        content = self._read(path, name, receipt.samples_sha256, range(limit + 1), lambda file: file.read(limit))
+        name, spec, limit = samples_file(self.shard), self.directory.spec, max_bytes(self.shard.n_samples)
+        content = self._read(name, receipt.samples_sha256, range(limit + 1), lambda file: file.read(limit))
         if content is None:
             return
         try:
@@ -131,28 +132,29 @@ class _ShardCheck:
         if problem:
             self.add(name, problem)
 
-    def _read(self, path: Path, name: str, sha256: str, sizes: range, use: Callable[[_Hashed], T]) -> T | None:
+    def _read(self, name: str, sha256: str, sizes: range, use: Callable[[_Hashed], T]) -> T | None:
         """Read a file; record how it differs from its receipt.
 
         Return what `use` makes of the file; None if it cannot be read or has none of these sizes.
         """
         try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                self.add(name, "is not a regular file")
-                return None
-            if status.st_size not in sizes:
-                rule = f"its receipt says {sizes[0]:,}" if len(sizes) == 1 else "far too many for its images"
-                self.add(name, f"{status.st_size:,} bytes; {rule}")
-                return None
-            with path.open("rb") as file:
+            with self.directory.store.open(name) as file:
+                if file.n_bytes not in sizes:
+                    rule = f"its receipt says {sizes[0]:,}" if len(sizes) == 1 else "far too many for its images"
+                    self.add(name, f"{file.n_bytes:,} bytes; {rule}")
+                    return None
                 hashed = _Hashed(file)
                 result = use(hashed)
                 while hashed.read(_BUFFER):
                     pass
+        except InputError:
+            self.add(name, "is not a regular file")
+            return None
         except FileNotFoundError:
             self.add(name, "missing")
             return None
+        except ConnectionError:
+            raise
         except OSError as error:
             self.add(name, f"cannot be read: {error.strerror}")
             return None

@@ -17,16 +17,17 @@ from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import BAKED, Spec, difference
 from fdsl.primitives.errors import InputError
 from shards.directory import Directory, stored_directory
-from shards.files import HIDDEN, make_folder, write_file, write_table
+from shards.files import parquet_bytes
 from shards.layout import CATEGORIES, LOCK, RECEIPTS, SAMPLES, SPEC
 from shards.manifest import Manifest, is_lost, manifest_yaml, read_manifest
-from shards.stores.places import as_typed, is_url
+from shards.stores.contract import Store, write_content
+from shards.stores.folder import Folder
 
 Search = Callable[[Spec], pa.Table]
 """Finds the categories of a spec."""
 
 
-def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest | None:
+def stored_manifest(store: Store, spec: Spec, dataset: Dataset | None) -> Manifest | None:
     """Return the manifest of a directory to bake into.
 
     None if the directory is new or empty.
@@ -40,43 +41,29 @@ def stored_manifest(path: Path, spec: Spec, dataset: Dataset | None) -> Manifest
     InputError
         The directory holds another dataset (the message names the field that differs) or foreign files.
     """
-    if not (path / SPEC).exists() and not is_lost(path):
-        _refuse_url(path)
-        _refuse_foreign_files(path)
+    if store.stat(SPEC) is None and not is_lost(store):
+        _refuse_foreign_files(store)
         return None
-    manifest = read_manifest(path)
-    manifest.require_current(path)
+    manifest = read_manifest(store)
+    manifest.require_current(store)
     differs = difference(manifest.spec.to_mapping(), spec.to_mapping())
     if not differs and dataset and dataset.categories_sha256 != manifest.categories_sha256:
         differs = "the categories differ"
     if differs:
-        raise InputError(f"`out` (={path}) holds another dataset: {differs}; name another directory")
+        raise InputError(f"`out` (={store.url}) holds another dataset: {differs}; name another directory")
     return manifest
 
 
-def _refuse_url(path: Path) -> None:
-    """Refuse a URL, which would become a folder of that name."""
-    if is_url(path):
-        raise InputError(f"`out` (={as_typed(path)}) is a URL; name a directory on a disk")
-
-
-def _refuse_foreign_files(path: Path) -> None:
+def _refuse_foreign_files(store: Store) -> None:
     """Raise InputError if a directory without spec.yaml holds foreign files.
 
     Leftovers of an interrupted start are accepted.
     """
-    for link in (path, *path.parents):
-        if link.is_symlink() and not link.exists():
+    for name in sorted(store.entries()):
+        is_empty_folder = name in (f"{SAMPLES}/", f"{RECEIPTS}/") and not store.entries(name.rstrip("/"))
+        if not is_empty_folder and name != LOCK:
             raise InputError(
-                f"`{link}` is a link to {link.readlink()}, which does not exist; create it or remove the link"
-            )
-    if path.exists() and not path.is_dir():
-        raise InputError(f"`out` (={path}) is a file; name a new or empty directory")
-    for entry in sorted(path.iterdir()) if path.is_dir() else []:
-        is_empty_folder = entry.name in (SAMPLES, RECEIPTS) and not any(entry.iterdir())
-        if not is_empty_folder and entry.name != LOCK and not HIDDEN.fullmatch(entry.name):
-            raise InputError(
-                f"`out` (={path}) holds other files ({entry.name}) and no {SPEC}; name a new or empty directory"
+                f"`out` (={store.url}) holds other files ({name.rstrip('/')}) and no {SPEC}; name a new or empty directory"
             )
 
 
@@ -93,7 +80,7 @@ def given_dataset(spec: Spec, categories: pa.Table | Path | str | None) -> Datas
 
 
 def claim_directory(
-    path: Path, spec: Spec, given: Dataset | None, search: Search, replace_table: bool = False
+    store: Store, spec: Spec, given: Dataset | None, search: Search, replace_table: bool = False
 ) -> Directory:
     """Prepare a directory to bake a spec into.
 
@@ -109,45 +96,32 @@ def claim_directory(
     Raises
     ------
     InputError
-        The directory holds another dataset, foreign files or a link, or was begun with other categories.
+        The directory holds another dataset or foreign files, or was begun with other categories.
     """
-    refuse_links(path)
-    manifest = stored_manifest(path, spec, given)
-    if manifest and not replace_table and (path / CATEGORIES).exists():
-        return stored_directory(path, manifest)
+    manifest = stored_manifest(store, spec, given)
+    if manifest and not replace_table and store.stat(CATEGORIES) is not None:
+        return stored_directory(store, manifest)
     dataset = given or Dataset(spec, search(spec))
     if manifest and dataset.categories_sha256 != manifest.categories_sha256:
         raise InputError(
-            f"`{path / CATEGORIES}` is missing or damaged, and a search finds other categories;"
+            f"`{store.locate(CATEGORIES)}` is missing or damaged, and a search finds other categories;"
             " pass the original table as `categories` (--categories-from)"
         )
-    for folder in (path, path / SAMPLES, path / RECEIPTS):
-        make_folder(folder)
     if manifest is None:
-        _write_manifest(path, dataset)
-    write_table(path / CATEGORIES, dataset.table)
-    return Directory(path.absolute(), dataset)
+        _write_manifest(store, dataset)
+    write_content(store, CATEGORIES, parquet_bytes(dataset.table))
+    return Directory(store, dataset)
 
 
-def refuse_links(path: Path) -> None:
-    """Raise InputError if a directory's folders are links.
-
-    Files would be written, and deleted, where they point.
-    """
-    for folder in (path / SAMPLES, path / RECEIPTS):
-        if folder.is_symlink():
-            raise InputError(f"`{folder}` is a symbolic link; put a folder in its place")
-
-
-def _write_manifest(path: Path, dataset: Dataset) -> None:
+def _write_manifest(store: Store, dataset: Dataset) -> None:
     """Write spec.yaml.
 
     Raises InputError if another process has just written that of another dataset.
     """
     try:
-        write_file(path / SPEC, manifest_yaml(dataset), exclusive=True)
+        write_content(store, SPEC, manifest_yaml(dataset), exclusive=True)
     except FileExistsError:
-        stored_manifest(path, dataset.spec, dataset)
+        stored_manifest(store, dataset.spec, dataset)
 
 
 def categories_beside(source: str | Path) -> pa.Table | None:
@@ -159,11 +133,12 @@ def categories_beside(source: str | Path) -> pa.Table | None:
     if path.name != SPEC or not path.is_file() or BAKED not in (read_yaml(path) or ()):
         return None
     try:
-        manifest = read_manifest(path.parent)
-        directory = stored_directory(path.parent, manifest)
+        store = Folder(path.parent)
+        manifest = read_manifest(store)
+        directory = stored_directory(store, manifest)
     except InputError as error:
         raise InputError(
             f"`spec` (={path}) needs the categories beside it: {error}; or name the preset or YAML that it was baked from"
         ) from None
-    manifest.require_current(path.parent)
+    manifest.require_current(store)
     return directory.dataset.table

@@ -1,64 +1,81 @@
-"""A dataset on disk."""
+"""A dataset in a folder or another store."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fdsl.dataset.categories import read_table
+from fdsl.dataset.categories import max_table_bytes, parse_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import shown
-from shards.files import sweep
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC
+from shards.layout import (
+    CARD,
+    CATEGORIES,
+    INDEX,
+    INFO,
+    RECEIPTS,
+    SAMPLES,
+    SPEC,
+    receipt_file,
+    samples_file,
+    shard_files,
+    tar_file,
+)  # fmt: skip
 from shards.manifest import Manifest, read_manifest
-from shards.receipts import Receipt, read_receipt
+from shards.receipts import MAX_BYTES, Receipt, parse_receipt
+from shards.stores.contract import Entry, Store
+from shards.stores.folder import Folder
+from shards.stores.places import open_store
+
+_N_READERS = 16
+"""Receipts read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Directory:
-    """A dataset on disk.
+    """A dataset in a folder or another store.
 
-    It is pickled as its path and hash: each worker process opens it once.
+    It is pickled as its store and hash: each worker process opens it once.
 
     Attributes
     ----------
-    path : absolute; a worker keeps the working directory it was started in
+    store : Store
     dataset : Dataset
     """
 
-    path: Path
+    store: Store
     dataset: Dataset
 
-    def __reduce__(self) -> tuple[Callable[[Path, str], Directory], tuple[Path, str]]:
-        return _reopen, (self.path, self.dataset.hash)
+    def __post_init__(self) -> None:
+        if isinstance(self.store, Folder):  # the working directory may change
+            object.__setattr__(self, "store", Folder(self.store.path.absolute()))
+
+    def __reduce__(self) -> tuple[Callable[..., Directory], tuple[Store, str]]:
+        return _reopen, (self.store, self.dataset.hash)
+
+    @property
+    def path(self) -> Path:
+        """Folder on a disk that holds the dataset.
+
+        Raises InputError if another store holds it.
+        """
+        if not isinstance(self.store, Folder):
+            raise InputError(f"`out` (={self.store.url}) must be a folder on a disk")
+        return self.store.path
 
     @property
     def spec(self) -> Spec:
         """The dataset's spec."""
         return self.dataset.spec
-
-    def tar(self, shard: Shard) -> Path:
-        """Return the path of a shard."""
-        return self.path / f"{shard.name}.tar"
-
-    def samples(self, shard: Shard) -> Path:
-        """Return the path of a shard's samples table."""
-        return self.path / SAMPLES / f"{shard.name}.parquet"
-
-    def receipt(self, shard: Shard) -> Path:
-        """Return the path of a shard's receipt."""
-        return self.path / RECEIPTS / f"{shard.name}.json"
-
-    def files(self, shard: Shard) -> tuple[Path, Path, Path]:
-        """Return the paths of a shard, its samples table and its receipt."""
-        return self.tar(shard), self.samples(shard), self.receipt(shard)
 
     def read_receipt(self, shard: Shard) -> Receipt | None:
         """Return a shard's receipt, or None if it has none.
@@ -67,12 +84,20 @@ class Directory:
         ------
         InputError
             The file is not a receipt, or that of another shard or dataset.
+        ConnectionError
+            The store does not answer.
         """
-        path = self.receipt(shard)
-        receipt = read_receipt(path)
-        if receipt is None:
+        name = receipt_file(shard)
+        path = self.store.locate(name)
+        try:
+            receipt = parse_receipt(self.store.read(name, MAX_BYTES), path)
+        except FileNotFoundError:
             return None
-        expected = (self.tar(shard).name, shard.split, shard.n_samples)
+        except ConnectionError:
+            raise
+        except OSError as error:
+            raise InputError(f"`{path}` cannot be read: {error.strerror}") from None
+        expected = (tar_file(shard), shard.split, shard.n_samples)
         if (receipt.shard, receipt.split, receipt.samples) != expected:
             raise InputError(
                 f"`{path}` names {receipt.shard}, {receipt.split}, {receipt.samples:,} samples,"
@@ -82,80 +107,116 @@ class Directory:
             raise InputError(f"`{path}` belongs to another dataset: `spec` is {receipt.spec}, not {self.dataset.hash}")
         return receipt
 
-    def is_done(self, shard: Shard) -> bool:
-        """Return whether a shard has a receipt and all its bytes."""
-        try:
-            receipt = self.read_receipt(shard)
-            n_bytes = self.tar(shard).stat().st_size
-            return receipt is not None and self.samples(shard).exists() and n_bytes == receipt.bytes
-        except (InputError, OSError):
-            return False
+    def finished(self, shard: Shard) -> Receipt | None:
+        """Return the receipt of a shard that has all its bytes, or None."""
+        receipt = self._usable_receipt(shard)
+        if receipt is None or self.store.stat(samples_file(shard)) is None:
+            return None
+        tar = self.store.stat(tar_file(shard))
+        return receipt if tar is not None and tar.n_bytes == receipt.bytes else None
 
-    def sweep(self, shards: Sequence[Shard]) -> None:
-        """Delete unfinished files of some shards.
+    def all_finished(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
+        """Return the receipts of the shards that have all their bytes.
 
-        With all shards of the plan, also those of spec, table and index.
-
-        Parameters
-        ----------
-        shards : shards that this process has locked
+        Lists the store's folders once, and reads several receipts at a time.
         """
-        files = [path for shard in shards for path in self.files(shard)]
-        if len(shards) == len(plan_shards(self.spec)):
-            files += [self.path / name for name in (SPEC, CATEGORIES, INDEX, CARD, INFO)]
-        names = {path.name for path in files}
-        for folder in (self.path, self.path / SAMPLES, self.path / RECEIPTS):
-            sweep(folder, names)
+        entries = self.entries()
+        whole = [shard for shard in shards if all(name in entries for name in shard_files(shard))]
+        return {
+            shard: receipt
+            for shard, receipt in self.receipts(whole).items()
+            if entries[tar_file(shard)].n_bytes == receipt.bytes
+        }
+
+    def entries(self) -> dict[str, Entry]:
+        """Return the files of all folders by name; see `Store.entries`."""
+        return {name: entry for folder in ("", SAMPLES, RECEIPTS) for name, entry in self.store.entries(folder).items()}
+
+    def receipts(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
+        """Return the receipts of the shards that have a right one, in order.
+
+        Reads several at a time.
+        """
+        with ThreadPoolExecutor(_N_READERS) as pool:
+            receipts = zip(shards, pool.map(self._usable_receipt, shards), strict=True)
+            return {shard: receipt for shard, receipt in receipts if receipt is not None}
+
+    def _usable_receipt(self, shard: Shard) -> Receipt | None:
+        """Return a shard's receipt; None if it is missing or damaged."""
+        try:
+            return self.read_receipt(shard)
+        except InputError:
+            return None
 
 
-def directory_path(out: object) -> Path:
-    """Return the path that the argument `out` names.
-
-    Raises InputError if it is empty, which is the working directory to `Path`, or not a path.
-    """
-    if not isinstance(out, str | os.PathLike) or not str(out):
-        raise InputError(f"`out` (={shown(out)}) must be the path of a directory; `.` is the working directory")
-    return Path(out)
-
-
-def open_directory(out: Path | str) -> Directory:
-    """Return the dataset that a directory holds.
+def output_store(out: object) -> Store:
+    """Return the store that the argument `out` names.
 
     Raises
     ------
     InputError
-        It is not a baked directory, or its spec.yaml or categories table was edited.
+        It is empty, which is the working directory to `Path`, or neither a path nor a URL of a known scheme.
     """
-    path = directory_path(out)
-    return stored_directory(path, read_manifest(path))
+    if not isinstance(out, str | os.PathLike) or not str(out):
+        raise InputError(
+            f"`out` (={shown(out)}) must be the path of a directory or a URL; `.` is the working directory"
+        )
+    return open_store(Path(out) if isinstance(out, os.PathLike) else out)
+
+
+def reserve(store: Store, spec: Spec, shards: Sequence[Shard]) -> AbstractContextManager[None]:
+    """Lock some shards, consecutive in the plan, for a block; see `Store.reserve`."""
+    planned = plan_shards(spec)
+    names = [name for shard in shards for name in shard_files(shard)]
+    if len(shards) == len(planned):
+        names += [SPEC, CATEGORIES, INDEX, CARD, INFO]
+    return store.reserve(planned.index(shards[0]), len(shards), names)
+
+
+def open_directory(out: Path | str) -> Directory:
+    """Return the dataset that a folder or another store holds.
+
+    Parameters
+    ----------
+    out : a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER
+
+    Raises
+    ------
+    InputError
+        It holds no baked dataset, or its spec.yaml or categories table was edited.
+    """
+    store = output_store(out)
+    return stored_directory(store, read_manifest(store))
 
 
 @lru_cache(maxsize=1)
-def _reopen(path: Path, dataset_hash: str) -> Directory:
+def _reopen(store: Store, dataset_hash: str) -> Directory:
     """Open a directory once per process.
 
     Raises InputError if it holds another dataset now.
     """
-    directory = open_directory(path)
+    directory = stored_directory(store, read_manifest(store))
     if directory.dataset.hash != dataset_hash:
-        raise InputError(f"`{path}` now holds another dataset: it was replaced while in use")
+        raise InputError(f"`{store.url}` now holds another dataset: it was replaced while in use")
     return directory
 
 
-def stored_directory(path: Path, manifest: Manifest) -> Directory:
+def stored_directory(store: Store, manifest: Manifest) -> Directory:
     """Return a directory with its own categories table.
 
     Raises InputError if the table is lost or was edited.
     """
-    source = path / CATEGORIES
-    advice = f"`fdsl repair {shlex.quote(str(path))}` restores it; add --categories-from if the bake used it"
-    if not source.exists():
-        raise InputError(f"`{source}` is missing; {advice}")
+    source = store.locate(CATEGORIES)
+    advice = f"`fdsl repair {shlex.quote(store.url)}` restores it; add --categories-from if the bake used it"
+    n_rows = manifest.spec.categories
     try:
+        table = parse_table(store.read(CATEGORIES, max_table_bytes(n_rows)), source, n_rows)
         older_hash = None if manifest.format == FORMAT else manifest.hash
-        dataset = Dataset(manifest.spec, read_table(source, manifest.spec.categories), str(source), older_hash)
+        dataset = Dataset(manifest.spec, table, source, older_hash)
+    except FileNotFoundError:
+        raise InputError(f"`{source}` is missing; {advice}") from None
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
     if dataset.categories_sha256 != manifest.categories_sha256:
         raise InputError(f"`{source}` was edited: its hash is not the one in {SPEC}; {advice}")
-    return Directory(path.absolute(), dataset)
+    return Directory(store, dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
@@ -148,10 +149,11 @@ def write_file(path: Path, content: bytes, exclusive: bool = False) -> None:
         file.write(content)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file atomically."""
-    with atomic_file(path) as file:
-        pq.write_table(table, file, compression="zstd")
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as the content of a Parquet file."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    return content.getvalue()
 
 
 def sweep(folder: Path, names: Collection[str] | None = None) -> None:

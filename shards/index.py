@@ -12,9 +12,10 @@ from fdsl.dataset.spec import SPLITS
 from fdsl.primitives.errors import InputError
 from shards.card import card
 from shards.directory import Directory
-from shards.files import write_file, write_table
+from shards.files import parquet_bytes
 from shards.layout import CARD, INDEX, INFO
 from shards.receipts import Receipt
+from shards.stores.contract import write_content
 
 _SCHEMA = pa.schema(
     [
@@ -25,12 +26,6 @@ _SCHEMA = pa.schema(
         ("sha256", pa.string()),
     ]
 )
-
-
-def read_receipts(directory: Directory) -> list[Receipt]:
-    """Return the receipts that exist, in the plan's order."""
-    receipts = [directory.read_receipt(shard) for shard in plan_shards(directory.spec)]
-    return [receipt for receipt in receipts if receipt is not None]
 
 
 def index_table(receipts: list[Receipt]) -> pa.Table:
@@ -81,19 +76,25 @@ def info_before_0_2(directory: Directory, receipts: list[Receipt]) -> dict[str, 
     }
 
 
-def write_index(directory: Directory) -> None:
+def write_index(directory: Directory, receipts: list[Receipt]) -> None:
     """Write shards.parquet, the card and, last, _info.json.
+
+    Parameters
+    ----------
+    receipts : of all shards, in the plan's order
 
     Raises
     ------
     InputError
-        A receipt is missing.
+        One is missing.
     """
-    receipts = read_receipts(directory)
     if len(receipts) < len(plan_shards(directory.spec)):
         raise InputError(
-            f"`{directory.path}`: a receipt was deleted while the index was written; run the command again"
+            f"`{directory.store.url}`: a receipt was deleted while the index was written; run the command again"
         )
-    write_table(directory.path / INDEX, index_table(receipts))
-    write_file(directory.path / CARD, card(directory, receipts).encode())
-    write_file(directory.path / INFO, json.dumps(info(directory, receipts), indent=1).encode() + b"\n")
+    for name, content in (
+        (INDEX, parquet_bytes(index_table(receipts))),
+        (CARD, card(directory, receipts).encode()),
+        (INFO, json.dumps(info(directory, receipts), indent=1).encode() + b"\n"),
+    ):
+        write_content(directory.store, name, content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fdsl.dataset.plan import Shard
+
 SPEC = "spec.yaml"
 """The resolved spec, the dataset's hash, and the versions that began the bake. Written first."""
 
@@ -19,3 +21,23 @@ SUMS = "SHA256SUMS"
 
 LOCK = ".bake.lock"
 """Byte k is locked by the process that bakes shard k of the plan."""
+
+
+def tar_file(shard: Shard) -> str:
+    """Return the name of a shard's tar."""
+    return f"{shard.name}.tar"
+
+
+def samples_file(shard: Shard) -> str:
+    """Return the name of a shard's samples table."""
+    return f"{SAMPLES}/{shard.name}.parquet"
+
+
+def receipt_file(shard: Shard) -> str:
+    """Return the name of a shard's receipt."""
+    return f"{RECEIPTS}/{shard.name}.json"
+
+
+def shard_files(shard: Shard) -> tuple[str, str, str]:
+    """Return the names of a shard's tar, samples table and receipt."""
+    return tar_file(shard), samples_file(shard), receipt_file(shard)

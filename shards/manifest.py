@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fdsl.dataset.dataset import Dataset
-from fdsl.dataset.sources import read_yaml
+from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
 from fdsl.dataset.spec import BAKED, FORMAT, OLDER_FORMATS, Spec, difference, hash_of_format, parse_spec
 from fdsl.primitives.errors import InputError, one_line
 from fdsl.version import VERSION, made_with
 from shards.layout import RECEIPTS, SPEC
+from shards.stores.contract import Store
 
 MADE_WITH = "made_with"
 """Key of the versions that began the bake."""
@@ -45,15 +45,15 @@ class Manifest:
         differs = difference(self.made_with, made_with(), MADE_WITH)
         return one_line(differs) if differs else None
 
-    def require_current(self, path: Path) -> None:
+    def require_current(self, store: Store) -> None:
         """Raise InputError if the dataset has an older format.
 
         Its images can be checked against their receipts, but not rendered again.
         """
         if self.format != FORMAT:
             raise InputError(
-                f"`{path}` has format {self.format}, whose images this fdsl does not render (it renders format {FORMAT});"
-                " it can be verified without `rerender`; bake the same SPEC into a new directory"
+                f"`{store.url}` has format {self.format}, whose images this fdsl does not render (it renders format"
+                f" {FORMAT}); it can be verified without `rerender`; bake the same SPEC into a new directory"
             )
 
 
@@ -69,18 +69,18 @@ def manifest_yaml(dataset: Dataset) -> bytes:
     return yaml.safe_dump({**dataset.spec.to_mapping(), BAKED: baked}, sort_keys=False).encode()
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(store: Store) -> Manifest:
     """Return the manifest of a baked directory.
 
     Raises
     ------
     InputError
-        The folder is not a baked directory, or its spec.yaml was edited.
+        The store holds no dataset, or its spec.yaml was edited.
     """
-    path = folder / SPEC
-    _require_manifest(folder)
+    path = store.locate(SPEC)
+    _require_manifest(store)
     try:
-        mapping = read_yaml(path)
+        mapping = parse_yaml(store.read(SPEC, MAX_YAML_BYTES), path)
     except InputError as error:
         raise InputError(f"{error}; {_RESTORE}") from None
     baked = mapping.get(BAKED) if isinstance(mapping, dict) else None
@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     number = baked.get("format")
     if number not in (FORMAT, *OLDER_FORMATS):
         raise InputError(
-            f"`{folder}` has format {number} of fdsl {baked.get('fdsl')}; this fdsl reads formats up to {FORMAT}"
+            f"`{store.url}` has format {number} of fdsl {baked.get('fdsl')}; this fdsl reads formats up to {FORMAT}"
         )
     stored = {key: value for key, value in mapping.items() if key != BAKED}
     own_hash = hash_of_format(number, spec.to_mapping() if number == FORMAT else stored, baked["categories_sha256"])
@@ -104,19 +104,17 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(spec, baked["categories_sha256"], own_hash, number, baked.get(MADE_WITH))
 
 
-def _require_manifest(folder: Path) -> None:
-    """Raise InputError if a folder has no spec.yaml."""
-    if not folder.is_dir():
-        raise InputError(f"`out` (={folder}) is not a directory; name one that `fdsl bake` has made")
-    if (folder / SPEC).is_file():
+def _require_manifest(store: Store) -> None:
+    """Raise InputError if a store has no spec.yaml."""
+    if store.stat(SPEC) is not None:
         return
-    if is_lost(folder):
-        raise InputError(f"`out` (={folder}) has lost its {SPEC}; {_RESTORE}")
+    if is_lost(store):
+        raise InputError(f"`out` (={store.url}) has lost its {SPEC}; {_RESTORE}")
     raise InputError(
-        f"`out` (={folder}) holds no {SPEC}: not a baked dataset; bake one with `fdsl bake SPEC -o {folder}`"
+        f"`out` (={store.url}) holds no {SPEC}: not a baked dataset; bake one with `fdsl bake SPEC -o {store.url}`"
     )
 
 
-def is_lost(folder: Path) -> bool:
+def is_lost(store: Store) -> bool:
     """Return whether a baked directory has lost its spec.yaml."""
-    return not (folder / SPEC).is_file() and any((folder / RECEIPTS).glob("*.json"))
+    return store.stat(SPEC) is None and any(name.endswith(".json") for name in store.entries(RECEIPTS))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fdsl.dataset.categories import FAMILY_KEY, numbered
 from fdsl.dataset.families import family_of_csv, published_csv
-from shards.files import atomic_folder, write_table
+from shards.files import atomic_folder, parquet_bytes, write_file
 
 
 def write_categories(table: pa.Table, file: Path | None, csv_folder: Path | None) -> None:
@@ -30,7 +30,7 @@ def write_categories(table: pa.Table, file: Path | None, csv_folder: Path | None
         if folder is not None:
             published_csv(table.schema.metadata[FAMILY_KEY].decode()).write_csv(table, folder)
         if file is not None:
-            write_table(file, table)
+            write_file(file, parquet_bytes(table))
 
 
 def read_csv(folder: Path) -> pa.Table:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from fdsl.dataset.spec import SPLITS
 from fdsl.primitives.errors import InputError
-from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import Model, one_of, parse
 
 MAX_BYTES = 2**12
@@ -49,21 +47,19 @@ class Receipt(Model):
         return json.dumps(self.model_dump(exclude_none=True), indent=1) + "\n"
 
 
-def read_receipt(path: Path) -> Receipt | None:
-    """Return the receipt in a file; None if it is missing.
+def parse_receipt(content: bytes, source: str) -> Receipt:
+    """Return the receipt in a file's content.
+
+    Parameters
+    ----------
+    source : the file's name in messages
 
     Raises
     ------
     InputError
-        The file is not a receipt.
+        It is not a receipt.
     """
-    try:
-        content = read_bounded(path, MAX_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}") from None
     try:
         return parse(Receipt, json.loads(content), "the receipt")
     except (ValueError, RecursionError) as error:
-        raise InputError(f"`{path}` is not a readable receipt: {error}") from None
+        raise InputError(f"`{source}` is not a readable receipt: {error}") from None

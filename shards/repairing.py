@@ -11,18 +11,18 @@ import pyarrow as pa
 
 from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
-from shards.baking import bake_shards, swept
-from shards.claiming import claim_directory, given_dataset, refuse_links
-from shards.directory import Directory, directory_path, stored_directory
+from shards.baking import bake_shards
+from shards.claiming import claim_directory, given_dataset
+from shards.directory import Directory, output_store, reserve, stored_directory
 from shards.events import Listener, ignore
 from shards.executors.contract import Executor, require_executor
 from shards.executors.local import LocalExecutor
 from shards.index import write_index
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
-from shards.lock import locked
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, receipt_file, shard_files
 from shards.manifest import read_manifest
 from shards.problems import TO_BAKE, Kind, Problem
 from shards.searching import search_table
+from shards.stores.contract import Store
 from shards.verifying import Selection, lost_categories, verify_shards
 
 
@@ -82,31 +82,32 @@ def repair(
     OSError
         As in `bake`; calling again resumes.
     """
-    path, executor = directory_path(out), LocalExecutor(listener=listener) if executor is None else executor
+    store, executor = output_store(out), LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
-    manifest = read_manifest(path)
-    manifest.require_current(path)
+    manifest = read_manifest(store)
+    manifest.require_current(store)
     spec = manifest.spec
     given = given_dataset(spec, categories)
     if given and given.categories_sha256 != manifest.categories_sha256:
         raise InputError(
             f"`{given.source}` does not hold the categories that `{out}` was begun with; give the original table"
         )
-    planned, selection = plan_shards(spec), Selection(spec, split, shards, rerender, seed)
-    with nullcontext() if dry_run else locked(path, planned.index(selection.shards[0]), len(selection.shards)):
-        refuse_links(path)
-        _refuse_obstacles(path, selection.shards)
+    selection = Selection(spec, split, shards, rerender, seed)
+    if not dry_run:
+        store.preflight((SAMPLES, RECEIPTS))
+    with nullcontext() if dry_run else reserve(store, spec, selection.shards):
+        _refuse_obstacles(store, selection.shards)
         lost: tuple[Problem, ...] = ()
         try:
-            directory = stored_directory(path, manifest)
+            directory = stored_directory(store, manifest)
         except InputError as error:
-            lost = (lost_categories(path, error),)
+            lost = (lost_categories(store, error),)
             if dry_run:
                 return Repaired(manifest.other_versions(), lost, True, (), (), (), False, {})
             search = partial(search_table, executor=executor, listener=listener)
-            directory = claim_directory(path, spec, given, search, replace_table=True)
+            directory = claim_directory(store, spec, given, search, replace_table=True)
         result = verify_shards(directory, manifest, selection, executor, listener)
-        work = _Work(directory, planned, selection, result.problems)
+        work = _Work(directory, selection, result.problems)
         failures = {} if dry_run else work.carry_out(executor, listener)
     return Repaired(
         manifest.other_versions(),
@@ -120,45 +121,43 @@ def repair(
     )
 
 
-def _refuse_obstacles(path: Path, shards: list[Shard]) -> None:
+def _refuse_obstacles(store: Store, shards: list[Shard]) -> None:
     """Refuse folders in place of files, and the reverse."""
-    files = [Path(name) for name in (CATEGORIES, INDEX, INFO, CARD)]
-    for shard in shards:
-        files += [
-            Path(f"{shard.name}.tar"),
-            Path(SAMPLES, f"{shard.name}.parquet"),
-            Path(RECEIPTS, f"{shard.name}.json"),
-        ]
-    wrong = [str(name) for name in files if (path / name).is_dir()]
-    wrong += [name for name in (SAMPLES, RECEIPTS) if (path / name).exists() and not (path / name).is_dir()]
+    entries = {name for folder in ("", SAMPLES, RECEIPTS) for name in store.entries(folder)}
+    files = [CATEGORIES, INDEX, INFO, CARD, *(name for shard in shards for name in shard_files(shard))]
+    wrong = [name for name in files if f"{name}/" in entries]
+    wrong += [name for name in (SAMPLES, RECEIPTS) if name in entries]
     if wrong:
         names = ", ".join(wrong)
-        raise InputError(f"`{path}`: {names}: a folder in place of a file, or a file in place of a folder; remove it")
+        raise InputError(
+            f"`{store.url}`: {names}: a folder in place of a file, or a file in place of a folder; remove it"
+        )
 
 
 class _Work:
     """What must be baked, deleted and written to solve problems."""
 
-    def __init__(
-        self, directory: Directory, planned: list[Shard], selection: Selection, problems: tuple[Problem, ...]
-    ) -> None:
-        self._directory, self._chosen = directory, selection.shards
+    def __init__(self, directory: Directory, selection: Selection, problems: tuple[Problem, ...]) -> None:
+        self._directory, self._planned = directory, plan_shards(directory.spec)
+        self._is_everything = selection.is_everything
         damaged = {problem.shard for problem in problems if problem.kind in TO_BAKE}
         self.to_bake = [shard for shard in selection.shards if shard.name in damaged]
         self.to_delete = tuple(problem.path for problem in problems if problem.kind == Kind.EXTRA)
         self.foreign = tuple(problem.path for problem in problems if problem.kind == Kind.FOREIGN)
         is_wrong = any(problem.kind == Kind.INDEX for problem in problems)
-        will_be_complete = all(shard.name in damaged or directory.is_done(shard) for shard in planned)
+        done = {shard.name for shard in directory.all_finished(self._planned)}
+        will_be_complete = all(shard.name in damaged | done for shard in self._planned)
         self.needs_index = is_wrong or (bool(damaged) and will_be_complete)
 
     def carry_out(self, executor: Executor, listener: Listener) -> dict[str, str]:
         """Delete, bake and write the index; return the failures by shard."""
+        if self._is_everything:
+            self._directory.store.sweep()
         for name in self.to_delete:
-            (self._directory.path / name).unlink()
-        with swept(self._directory, self._chosen):
-            for shard in self.to_bake:  # deletes their receipts first, so an interrupted repair resumes
-                self._directory.receipt(shard).unlink(missing_ok=True)
-            failures = bake_shards(self._directory, self.to_bake, self.to_bake, executor, listener)
+            self._directory.store.delete(name)
+        for shard in self.to_bake:  # deletes their receipts first, so an interrupted repair resumes
+            self._directory.store.delete(receipt_file(shard))
+        failures = bake_shards(self._directory, self.to_bake, self.to_bake, executor, listener)
         if self.needs_index and not failures:
-            write_index(self._directory)
+            write_index(self._directory, list(self._directory.receipts(self._planned).values()))
         return failures

@@ -18,7 +18,19 @@ from shards.directory import Directory, open_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC, SUMS
+from shards.layout import (
+    CARD,
+    CATEGORIES,
+    INDEX,
+    INFO,
+    RECEIPTS,
+    SAMPLES,
+    SPEC,
+    SUMS,
+    receipt_file,
+    shard_files,
+    tar_file,
+)  # fmt: skip
 from shards.stores.contract import Entry, Store, WrongHashError
 from shards.stores.folder import Folder, file_sha256
 from shards.stores.places import open_store
@@ -91,7 +103,7 @@ def ship(
             break
         time.sleep(_POLL_S)
     sent = there[n_found:]
-    n_bytes = sum(directory.tar(shard).stat().st_size for shard in sent)
+    n_bytes = sum((directory.path / tar_file(shard)).stat().st_size for shard in sent)
     return Shipped(len(sent), n_bytes, n_found, n_missing, is_complete, failures)
 
 
@@ -124,11 +136,11 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
     """Return the shards that are there: by receipt, with files of the right size."""
     entries = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
 
-    def is_there(path: Path) -> bool:
-        entry = entries.get(path.relative_to(directory.path).as_posix())
-        return path.exists() and entry == Entry(path.stat().st_size)
+    def is_there(name: str) -> bool:
+        path = directory.path / name
+        return path.exists() and entries.get(name) == Entry(path.stat().st_size)
 
-    return [shard for shard in plan_shards(directory.spec) if all(map(is_there, directory.files(shard)))]
+    return [shard for shard in plan_shards(directory.spec) if all(map(is_there, shard_files(shard)))]
 
 
 def _send_finished(
@@ -142,7 +154,7 @@ def _send_finished(
     """
     planned, known = plan_shards(directory.spec), set(there)
     failures: dict[str, str] = {}
-    ready = [shard for shard in planned if shard not in known and directory.is_done(shard)]
+    ready = list(directory.all_finished([shard for shard in planned if shard not in known]))
     if not ready:
         return {}
     listener(Started("ship", directory.spec.name, "shards", len(planned), len(there)))
@@ -171,8 +183,9 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
     """
     receipt = directory.read_receipt(shard)
     if receipt is None:
-        raise WrongHashError(f"`{directory.receipt(shard)}` was deleted while the shard was sent; ship again")
-    tar, samples, proof = (path.relative_to(directory.path).as_posix() for path in directory.files(shard))
+        proof = directory.store.locate(receipt_file(shard))
+        raise WrongHashError(f"`{proof}` was deleted while the shard was sent; ship again")
+    tar, samples, proof = shard_files(shard)
     store.put(tar, directory.path / tar, receipt.sha256)
     store.put(samples, directory.path / samples, receipt.samples_sha256)
     _put(directory, store, proof)

@@ -7,12 +7,11 @@ Source: IEEE Std 1003.1-2017, pax, "ustar Interchange Format".
 
 from __future__ import annotations
 
-import hashlib
-from typing import BinaryIO
+from typing import Protocol
 
 BLOCK = 512
 _BUFFER = 1 << 17
-"""Bytes written and hashed at a time; they fit the processor's cache."""
+"""Bytes written, and so hashed, at a time; they fit the processor's cache."""
 
 
 def _template() -> bytes:
@@ -44,20 +43,19 @@ def member(name: bytes, payload: bytes) -> bytes:
     return b"".join((name, _HEADER[len(name) : 124], size, _HEADER[135:148], checksum, _HEADER[156:], payload, padding))
 
 
+class Writable(Protocol):
+    """A file open for writing."""
+
+    def write(self, content: bytearray, /) -> object:
+        """Append some bytes."""
+
+
 class TarWriter:
-    """Writes members to a binary file and hashes them.
+    """Writes members to a file."""
 
-    Attributes
-    ----------
-    bytes : number of bytes written; complete after `close`
-    sha256 : hash of these bytes
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Writable) -> None:
         self._file = file
         self._pending = bytearray()
-        self.bytes = 0
-        self.sha256 = hashlib.sha256()
 
     def add(self, name: str, payload: bytes) -> None:
         """Append a member."""
@@ -72,6 +70,4 @@ class TarWriter:
 
     def _flush(self) -> None:
         self._file.write(self._pending)
-        self.sha256.update(self._pending)
-        self.bytes += len(self._pending)
         self._pending.clear()

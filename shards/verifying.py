@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,20 +17,20 @@ from fdsl.dataset.parquet import parse_parquet
 from fdsl.dataset.plan import SHARD_NAME, Shard, plan_shards, select_shards
 from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
-from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import check_whole_number
 from shards.checking import Findings, check_shard, unchecked
-from shards.directory import Directory, directory_path, stored_directory
+from shards.directory import Directory, output_store, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
-from shards.index import index_table, info, info_before_0_2, read_receipts
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES
+from shards.index import index_table, info, info_before_0_2
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, receipt_file, tar_file
 from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
 from shards.receipts import Receipt
+from shards.stores.contract import Entry, Store
 
 _INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
 """Limits of the size of shards.parquet and of _info.json: without shards, and added per shard."""
@@ -88,15 +89,15 @@ def verify(
     """
     executor = LocalExecutor(listener=listener) if executor is None else executor
     require_executor(executor)
-    path = directory_path(out)
-    manifest = read_manifest(path)
+    store = output_store(out)
+    manifest = read_manifest(store)
     selection = Selection(manifest.spec, split, shards, rerender, seed)
     if rerender:
-        manifest.require_current(path)
+        manifest.require_current(store)
     try:
-        directory = stored_directory(path, manifest)
+        directory = stored_directory(store, manifest)
     except InputError as error:
-        return Verified(0, 0, (lost_categories(path, error),), (), 0, manifest.format)
+        return Verified(0, 0, (lost_categories(store, error),), (), 0, manifest.format)
     return verify_shards(directory, manifest, selection, executor, listener)
 
 
@@ -138,9 +139,9 @@ class Selection:
         return positions
 
 
-def lost_categories(path: Path, error: InputError) -> Problem:
+def lost_categories(store: Store, error: InputError) -> Problem:
     """Return the problem of a lost or edited categories table."""
-    return Problem(Kind.CATEGORIES, CATEGORIES, str(error).removeprefix(f"`{path / CATEGORIES}` "))
+    return Problem(Kind.CATEGORIES, CATEGORIES, str(error).removeprefix(f"`{store.locate(CATEGORIES)}` "))
 
 
 def verify_shards(
@@ -148,7 +149,9 @@ def verify_shards(
 ) -> Verified:
     """Check the selected shards of an open directory; see `verify`."""
     chosen = selection.shards
-    existing = [shard for shard in chosen if directory.receipt(shard).exists() or directory.tar(shard).exists()]
+    entries = directory.entries()
+    names = {name.rstrip("/") for name in entries}
+    existing = [shard for shard in chosen if {receipt_file(shard), tar_file(shard)} & names]
     positions = selection.positions(existing)
     if positions:
         with uninterrupted():
@@ -158,7 +161,7 @@ def verify_shards(
     problems = [Problem(Kind.UNBAKED, f"{shard.name}.tar", "is not baked") for shard in chosen if shard in unbaked]
     problems += _explained((problem for finding in findings for problem in finding.problems), manifest)
     if selection.is_everything:
-        problems += [*_surplus_files(directory), *_index_problems(directory)]
+        problems += [*_surplus_files(directory, entries), *_index_problems(directory)]
     return Verified(
         n_shards=sum(finding.n_images > 0 for finding in findings),
         n_images=sum(finding.n_images for finding in findings),
@@ -204,32 +207,31 @@ def _explained(problems: Iterable[Problem], manifest: Manifest) -> Iterator[Prob
         yield problem._replace(detail=f"{problem.detail}; {cause}") if is_of_pixels else problem
 
 
-def _surplus_files(directory: Directory) -> Iterator[Problem]:
+def _surplus_files(directory: Directory, entries: dict[str, Entry]) -> Iterator[Problem]:
     """Yield shard-like files outside the plan."""
-    names = {shard.name for shard in plan_shards(directory.spec)}
-    for pattern in ("*.tar", f"{SAMPLES}/*.parquet", f"{RECEIPTS}/*.json"):
-        for path in sorted(directory.path.glob(pattern)):
-            if path.stem in names or path.stem.split("-")[0] not in SPLITS:
+    planned = {shard.name for shard in plan_shards(directory.spec)}
+    for prefix, ending in (("", ".tar"), (f"{SAMPLES}/", ".parquet"), (f"{RECEIPTS}/", ".json")):
+        pattern = re.compile(rf"{prefix}(({'|'.join(SPLITS)})(-[^/]*)?){re.escape(ending)}/?")
+        for name, entry in sorted(entries.items()):
+            match = pattern.fullmatch(name)
+            if match is None or match[1] in planned:
                 continue
-            is_named_like_ours = SHARD_NAME.fullmatch(path.stem) and path.is_file()
             detail = "belongs to no shard of this dataset"
-            if path.suffix == ".tar":
+            if ending == ".tar":
                 detail += "; loaders that read all tars would read it"
-            kind = Kind.EXTRA if is_named_like_ours else Kind.FOREIGN
-            yield Problem(kind, str(path.relative_to(directory.path)), detail)
+            is_named_like_ours = SHARD_NAME.fullmatch(match[1]) and entry.n_bytes is not None
+            yield Problem(Kind.EXTRA if is_named_like_ours else Kind.FOREIGN, name.rstrip("/"), detail)
 
 
 def _index_problems(directory: Directory) -> Iterator[Problem]:
     """Yield problems of the index, if all shards are done."""
-    try:
-        receipts = read_receipts(directory)
-    except InputError:
-        return
-    if len(receipts) < len(plan_shards(directory.spec)):
+    planned = plan_shards(directory.spec)
+    receipts = list(directory.receipts(planned).values())
+    if len(receipts) < len(planned):
         return
     for name in (INDEX, INFO, CARD):
-        path = directory.path / name
-        if not path.is_file() or not path.stat().st_size:
+        entry = directory.store.stat(name)
+        if entry is None or not entry.n_bytes:
             yield Problem(Kind.INDEX, name, "is missing or empty, although all shards are done")
         elif not _agrees(directory, name, receipts):
             yield Problem(Kind.INDEX, name, "contradicts the receipts: it was edited")
@@ -248,7 +250,7 @@ def _agrees(directory: Directory, name: str, receipts: list[Receipt]) -> bool:
         return True
     read, accepted = readers[name]
     try:
-        content = read(read_bounded(directory.path / name, _INDEX_BYTES + _INDEX_ROW_BYTES * len(receipts)))
+        content = read(directory.store.read(name, _INDEX_BYTES + _INDEX_ROW_BYTES * len(receipts)))
     except (ValueError, RecursionError, OSError):
         return False
     return any(content == expected for expected in accepted)

@@ -25,13 +25,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fdsl import Problem, bake, open_directory
+from fdsl import Problem, bake
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import Shard
 from shards.checking import check_shard
-from shards.directory import Directory
 from shards.png import encode
+from shards.stores.folder import Folder
 from tests.shards.conftest import SERIAL, shards_of, small_spec
+from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import Members, damage, edit_json, members, pack, replace_with_fifo, reseal
 
 SHARD = "train-000003"
@@ -50,7 +51,7 @@ class Target(NamedTuple):
     shard : Shard
     """
 
-    directory: Directory
+    directory: OnDisk
     shard: Shard
 
     @property
@@ -308,13 +309,13 @@ HARMS: dict[Harm, str] = {
 """Each harm, and what finds it."""
 
 
-def problems_after(original: Directory, harm: Harm, seed: int) -> list[Problem]:
+def problems_after(original: OnDisk, harm: Harm, seed: int) -> list[Problem]:
     """Damage a copy of a shard; return what the check of the shard finds."""
     shard = shards_of(original)[SHARD]
     positions = range(shard.n_samples) if harm in BY_RENDERING else ()
     with tempfile.TemporaryDirectory() as folder:
-        target = Target(Directory(Path(folder, "a", "b", "c"), original.dataset), shard)
-        for file in (Directory.tar, Directory.samples, Directory.receipt):
+        target = Target(OnDisk(Folder(Path(folder, "a", "b", "c")), original.dataset), shard)
+        for file in (OnDisk.tar, OnDisk.samples, OnDisk.receipt):
             copy = file(target.directory, shard)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file(original, shard), copy)
@@ -331,7 +332,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES:
             bake(small_spec(family), Path(folder, family), executor=SERIAL)
-        originals = [open_directory(Path(folder, family)) for family in FAMILIES]
+        originals = [on_disk(Path(folder, family)) for family in FAMILIES]
         for harm, finder in HARMS.items():
             results = [bool(problems_after(original, harm, k)) for original in originals for k in range(n_times)]
             print(f"{harm.__name__.replace('_', ' '):24}{len(results):6} tried{sum(results):6} found   by {finder}")

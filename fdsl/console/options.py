@@ -36,8 +36,25 @@ class PathType(click.Path):
 
 
 SPEC = click.argument("spec")
-OUT = click.argument("out", type=PathType())
-NEW_OUT = click.option("-o", "--out", type=PathType(), required=True, help="Directory to bake into.")
+
+
+class PlaceType(PathType):
+    """A path, or the URL of a store.
+
+    A URL stays a text: `Path` keeps one of its two slashes.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path or URL; fail if it is empty."""
+        from shards.stores.places import is_url
+
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+OUT = click.argument("out", type=PlaceType())
+NEW_OUT = click.option(
+    "-o", "--out", type=PlaceType(), required=True, help="Folder to bake into, or s3://BUCKET/FOLDER."
+)
 CATEGORIES_FROM = click.option(
     "--categories-from", type=PathType(), help="Take categories from a table of `fdsl sample`."
 )
@@ -81,7 +98,7 @@ def options(*decorators: Callable[[Command[P]], Command[P]]) -> Callable[[Comman
 
 
 @contextmanager
-def opened_log(log: Path | None, *outputs: Path | None) -> Iterator[TextIO | None]:
+def opened_log(log: Path | None, *outputs: Path | str | None) -> Iterator[TextIO | None]:
     """Open the file of --log-json for appending.
 
     Refuses a file in one of the outputs, which may belong to the dataset.
@@ -90,7 +107,7 @@ def opened_log(log: Path | None, *outputs: Path | None) -> Iterator[TextIO | Non
         yield sys.stdout if log else None
         return
     for out in filter(None, outputs):
-        if Path(os.path.realpath(log)).is_relative_to(os.path.realpath(out)):
+        if Path(os.path.realpath(log)).is_relative_to(os.path.realpath(str(out))):
             raise click.UsageError(f"--log-json (={log}) is in the output {out}; name a file elsewhere")
     try:
         file = log.open("a", encoding="utf-8")

@@ -44,7 +44,7 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
         yield f"accepted   {cost.acceptance:12.2%} of category candidates (estimated)"
 
 
-def baked_lines(out: Path, result: Baked, rate: float) -> Iterator[str]:
+def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:
     """Yield what a bake did, and the next step."""
     if result.n_found:
         yield f"{out}: {count(result.n_found, 'shard')} already baked, skipped"
@@ -59,14 +59,14 @@ def baked_lines(out: Path, result: Baked, rate: float) -> Iterator[str]:
         yield f"the dataset is complete; next: fdsl verify {shlex.quote(str(out))}"
 
 
-def failure_line(out: Path, failures: dict[str, str]) -> str:
+def failure_line(out: Path | str, failures: dict[str, str]) -> str:
     """Return one line on the shards that failed."""
     name, reason = next(iter(failures.items()))
     more = f" and {count(len(failures) - 1, 'other shard')}" if len(failures) > 1 else ""
     return f"{out}: {name}{more} failed: {reason}; finished shards are kept"
 
 
-def verified_lines(out: Path, result: Verified, seed: int) -> Iterator[str]:
+def verified_lines(out: Path | str, result: Verified, seed: int) -> Iterator[str]:
     """Yield notes and problems, or that all is right."""
     for note in result.notes:
         yield f"note: {note}"
@@ -90,10 +90,10 @@ def verified_json(result: Verified, seed: int) -> list[str]:
     return json.dumps(record, indent=1).splitlines()
 
 
-def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
+def next_step(out: Path | str, result: Verified, rerender: int, seed: int, shards: str | None, split: str) -> str:
     """Return the number of problems and the command that removes them.
 
-    If shards are only unbaked, as after an interruption, that is a bake.
+    If shards are only unbaked, as after an interruption, that is a bake; SPEC is a file, so not in a remote store.
     """
     n_problems = count(len(result.problems), "problem")
     if all(problem.kind == Kind.FOREIGN for problem in result.problems):
@@ -102,7 +102,7 @@ def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str
         return (
             f"{out}: {n_problems}; format {result.format} cannot be repaired; bake the same SPEC into a new directory"
         )
-    if all(problem.kind == Kind.UNBAKED for problem in result.problems):
+    if isinstance(out, Path) and all(problem.kind == Kind.UNBAKED for problem in result.problems):
         words = ["fdsl", "bake", shlex.quote(str(out / SPEC)), "-o", shlex.quote(str(out))]
     else:
         words = ["fdsl", "repair", shlex.quote(str(out))]
@@ -112,7 +112,7 @@ def next_step(out: Path, result: Verified, rerender: int, seed: int, shards: str
     return f"{out}: {n_problems}; next: {' '.join(words)}"
 
 
-def repaired_lines(out: Path, result: Repaired, dry_run: bool) -> Iterator[str]:
+def repaired_lines(out: Path | str, result: Repaired, dry_run: bool) -> Iterator[str]:
     """Yield the problems, and what was or would be done."""
     yield from summary(result.problems)
     baked = [f"{shard.name}.tar" for shard in result.baked]

@@ -89,14 +89,36 @@ def read_table(path: Path | str, n_rows: int = MAX_CATEGORIES) -> pa.Table:
     """
     path = Path(path)
     try:
-        content = read_bounded(path, min(_MAX_BYTES, _FILE_BYTES + _ROW_BYTES * n_rows))
-        return parse_parquet(content, n_rows)
+        content = read_bounded(path, max_table_bytes(n_rows))
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist; make it with `fdsl sample SPEC -o {path}`") from None
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}") from None
+    return parse_table(content, str(path), n_rows)
+
+
+def max_table_bytes(n_rows: int) -> int:
+    """Return a generous limit of a table's size, bytes."""
+    return min(_MAX_BYTES, _FILE_BYTES + _ROW_BYTES * n_rows)
+
+
+def parse_table(content: bytes, source: str, n_rows: int) -> pa.Table:
+    """Return the table in the content of a Parquet file.
+
+    Parameters
+    ----------
+    source : the file's name in messages
+    n_rows : largest number of rows that is accepted
+
+    Raises
+    ------
+    InputError
+        It is not Parquet, or has more rows.
+    """
+    try:
+        return parse_parquet(content, n_rows)
     except Unreadable as error:
-        raise InputError(f"`{path}` {error}") from None
+        raise InputError(f"`{source}` {error}") from None
 
 
 def table_sha256(table: pa.Table) -> str:

@@ -16,7 +16,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from fdsl.primitives.validation import shown, suggestion
 
-_MAX_BYTES = 2**16
+MAX_YAML_BYTES = 2**16
 """Limit of a YAML file's size."""
 
 
@@ -82,18 +82,26 @@ for _tag, _pattern, _first in (
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
+    """Return the content of a YAML file; see `parse_yaml`."""
+    return parse_yaml(read_bounded(path, MAX_YAML_BYTES), str(path))
+
+
+def parse_yaml(content: bytes, source: str) -> Any:
+    """Return the content of a YAML text.
+
+    Parameters
+    ----------
+    source : the text's name in messages
 
     Raises
     ------
     InputError
-        Not YAML, larger than 64 KiB, or with anchors, aliases, tags or duplicate keys.
+        Not YAML, or with anchors, aliases, tags or duplicate keys.
     """
-    content = read_bounded(path, _MAX_BYTES)
     try:
         return _Loader(content).get_single_data()
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"`{path}` is not YAML: {error}") from None
+        raise InputError(f"`{source}` is not YAML: {error}") from None
 
 
 def load_spec(spec: str | Path) -> Spec:

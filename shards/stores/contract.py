@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -15,11 +16,11 @@ class Entry(NamedTuple):
 
     Attributes
     ----------
-    n_bytes : size of the file
+    n_bytes : size of the file; None for a folder, and for what is neither a file nor a folder
     sha256 : hash that the store itself has checked, or None if it keeps none
     """
 
-    n_bytes: int
+    n_bytes: int | None
     sha256: str | None = None
 
 
@@ -51,6 +52,22 @@ class HashedFile:
         return self._hash.hexdigest()
 
 
+class StoredFile(Protocol):
+    """A file that is being read.
+
+    Attributes
+    ----------
+    n_bytes : size of the file
+    """
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file."""
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Return the next bytes, at most `n_bytes`; none at the end."""
+
+
 class Store(Protocol):
     """Holds the files of one dataset by name.
 
@@ -65,6 +82,36 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """Folder or URL, as messages show it."""
+
+    def preflight(self, folders: Collection[str]) -> None:
+        """Check that a dataset may be written here.
+
+        Parameters
+        ----------
+        folders : names of the folders that it has
+
+        Raises
+        ------
+        InputError
+            The place cannot hold a dataset.
+        OSError
+            It does not answer, or refuses access.
+        """
+
+    def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
+        """Lock shards `first` to `first + n - 1` for a block, where the store can.
+
+        Deletes unfinished versions of their files before and after the block.
+
+        Parameters
+        ----------
+        names : files that nobody else writes during the block
+
+        Raises
+        ------
+        InputError
+            A running process bakes one of the shards.
+        """
 
     def create(self, name: str, exclusive: bool = False) -> AbstractContextManager[HashedFile]:
         """Open a file that appears when the block ends.
@@ -103,6 +150,17 @@ class Store(Protocol):
             It is missing.
         """
 
+    def open(self, name: str) -> AbstractContextManager[StoredFile]:
+        """Open a file for reading, from its start to its end.
+
+        Raises
+        ------
+        InputError
+            It is not a regular file.
+        FileNotFoundError
+            It is missing.
+        """
+
     def stat(self, name: str) -> Entry | None:
         """Return a file's size and hash, or None if it is missing."""
 
@@ -127,3 +185,9 @@ class Store(Protocol):
 
 class WrongHashError(InputError):
     """A local file is not the one that its receipt describes."""
+
+
+def write_content(store: Store, name: str, content: bytes, exclusive: bool = False) -> None:
+    """Write a whole file; see `Store.create`."""
+    with store.create(name, exclusive) as file:
+        file.write(content)

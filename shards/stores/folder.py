@@ -5,22 +5,35 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from shards.files import HIDDEN, atomic_file, sweep
+from shards.files import HIDDEN, atomic_file, make_folder, sweep
+from shards.lock import locked
 from shards.stores.contract import Entry, HashedFile, WrongHashError
 
 CHUNK = 1 << 20
 """Bytes copied and hashed at a time."""
 
 
+class _OpenFile:
+    """A local file that is being read; see `StoredFile`."""
+
+    def __init__(self, file: BinaryIO, n_bytes: int) -> None:
+        self.n_bytes = n_bytes
+        self.read = file.read
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder on a disk or a shared file system.
+
+    It is pickled with its absolute path, since a worker has its own working directory.
 
     Attributes
     ----------
@@ -29,10 +42,37 @@ class Folder:
 
     path: Path
 
+    def __reduce__(self) -> tuple[Callable[[Path], Folder], tuple[Path]]:
+        return Folder, (self.path.absolute(),)
+
     @property
     def url(self) -> str:
         """The folder's path."""
         return str(self.path)
+
+    def preflight(self, folders: Collection[str]) -> None:
+        """Refuse links, which would move what is written, and files in place of folders; see `Store.preflight`."""
+        for link in (self.path, *self.path.parents):
+            if link.is_symlink() and not link.exists():
+                raise InputError(
+                    f"`{link}` is a link to {link.readlink()}, which does not exist; create it or remove the link"
+                )
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"`out` (={self.path}) is a file; name a new or empty directory")
+        for folder in (self.path / name for name in folders):
+            if folder.is_symlink():
+                raise InputError(f"`{folder}` is a symbolic link; put a folder in its place")
+
+    @contextmanager
+    def reserve(self, first: int, n: int, names: Collection[str]) -> Iterator[None]:
+        """Lock shards against other processes, of other machines too; see `Store.reserve`."""
+        make_folder(self.path)
+        with locked(self.path, first, n) as is_alone:
+            self._sweep(names if is_alone else ())
+            try:
+                yield
+            finally:
+                self._sweep(names if is_alone else ())
 
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
@@ -52,11 +92,21 @@ class Folder:
         """Return a file's content; see `Store.read`."""
         return read_bounded(self.path / name, max_bytes)
 
+    @contextmanager
+    def open(self, name: str) -> Iterator[_OpenFile]:
+        """Open a file for reading; see `Store.open`."""
+        path = self.path / name
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"`{path}` is not a regular file; remove it")
+        with path.open("rb") as file:
+            yield _OpenFile(file, status.st_size)
+
     def stat(self, name: str) -> Entry | None:
         """Return a file's size, or None if it is missing."""
         try:
             status = (self.path / name).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return Entry(status.st_size) if stat.S_ISREG(status.st_mode) else None
 
@@ -67,13 +117,10 @@ class Folder:
         try:
             with os.scandir(self.path / folder) as scan:
                 for entry in scan:
-                    if HIDDEN.fullmatch(entry.name):
-                        continue
-                    if entry.is_dir():
-                        found[f"{prefix}{entry.name}/"] = Entry(0)
-                    elif entry.is_file():
-                        found[f"{prefix}{entry.name}"] = Entry(entry.stat().st_size)
-        except FileNotFoundError:
+                    if not HIDDEN.fullmatch(entry.name):
+                        slash = "/" if entry.is_dir() else ""
+                        found[f"{prefix}{entry.name}{slash}"] = Entry(entry.stat().st_size if entry.is_file() else None)
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         return found
 
@@ -85,6 +132,14 @@ class Folder:
         """Delete what interrupted writers have left unfinished; see `Store.sweep`."""
         for folder in (self.path, *(entry for entry in self.path.glob("*") if entry.is_dir())):
             sweep(folder)
+
+    def _sweep(self, names: Collection[str]) -> None:
+        """Delete unfinished versions of some files."""
+        by_folder: dict[Path, set[str]] = {}
+        for path in (self.path / name for name in names):
+            by_folder.setdefault(path.parent, set()).add(path.name)
+        for folder, final_names in by_folder.items():
+            sweep(folder, final_names)
 
     def locate(self, name: str) -> str:
         """Return a file's path."""

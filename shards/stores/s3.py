@@ -9,20 +9,28 @@ from __future__ import annotations
 import base64
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fdsl.primitives.errors import InputError, one_line
+from shards.files import HIDDEN
 from shards.stores.contract import Entry
 from shards.stores.uploading import Unreachable, Uploading, retried, too_large
 
 try:
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        IncompleteReadError,
+        NoCredentialsError,
+    )  # fmt: skip
 except ImportError:
     raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
 
@@ -60,6 +68,19 @@ def _client() -> Any:
     """Return this process's client; threads may share it."""
     with _lock:  # creating two at once is not safe
         return _shared_client()
+
+
+class _OpenObject:
+    """An object that is being read; see `StoredFile`."""
+
+    def __init__(self, bucket: Bucket, name: str, answer: Any) -> None:
+        self._bucket, self._name, self._body = bucket, name, answer["Body"]
+        self.n_bytes: int = answer["ContentLength"]
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Return the next bytes, at most `n_bytes`; none at the end."""
+        content: bytes = self._bucket._guarded(self._name, partial(self._body.read, n_bytes))
+        return content
 
 
 @dataclass(frozen=True)
@@ -128,6 +149,15 @@ class Bucket(Uploading):
 
         return retried(read)
 
+    @contextmanager
+    def open(self, name: str) -> Iterator[_OpenObject]:
+        """Open a file for reading; see `Store.open`."""
+        answer = retried(lambda: self._call(name, "get_object"))
+        try:
+            yield _OpenObject(self, name, answer)
+        finally:
+            answer["Body"].close()
+
     def stat(self, name: str) -> Entry | None:
         """Return a file's size, and its hash if the store keeps it; None if it is missing."""
         try:
@@ -146,10 +176,12 @@ class Bucket(Uploading):
         while True:
             answer = retried(partial(self._guarded, "", _client().list_objects_v2, **arguments))
             for item in answer.get("Contents", ()):
-                if item["Key"] != prefix:  # some tools create a folder as an empty object
-                    found[item["Key"].removeprefix(self.prefix)] = Entry(item["Size"])
+                name = item["Key"].removeprefix(self.prefix)
+                is_folder = item["Key"] == prefix  # some tools create a folder as an empty object
+                if not is_folder and not HIDDEN.fullmatch(name.rpartition("/")[2]):
+                    found[name] = Entry(item["Size"])
             for item in answer.get("CommonPrefixes", ()):
-                found[item["Prefix"].removeprefix(self.prefix)] = Entry(0)
+                found[item["Prefix"].removeprefix(self.prefix)] = Entry(None)
             if not answer.get("IsTruncated"):
                 return found
             arguments["ContinuationToken"] = answer["NextContinuationToken"]
@@ -201,7 +233,7 @@ class Bucket(Uploading):
             raise OSError(
                 0, "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", place
             ) from None
-        except HTTPClientError as error:
+        except (HTTPClientError, IncompleteReadError) as error:
             raise Unreachable(0, one_line(str(error)), place) from None
         except (BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.filename:

@@ -13,10 +13,12 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from fdsl.primitives.errors import InputError, one_line
 from shards.files import HIDDEN
@@ -47,6 +49,7 @@ _CHECK = 'sha256sum < "$1" | grep -q "^$3 " || { rm -f "$1"; exit 6; }; '
 _PUBLISH = _CHECK + 'mv -fT "$1" "$2" && sync "$(dirname "$2")"'
 _PUBLISH_NEW = _CHECK + 'ln -T "$1" "$2" || { test -e "$2" && rm -f "$1" && exit 4; }; rm "$1"'
 _READ = 'test -e "$1" || exit 3; test -f "$1" && test "$(stat -Lc %s "$1")" -le "$2" || exit 5; cat "$1"'
+_SIZE = 'test -e "$1" || exit 3; test -f "$1" || exit 5; stat -Lc %s "$1"'
 _STAT = 'test -f "$1" || exit 3; stat -Lc %s "$1" && sha256sum < "$1"'
 _SWEEP = 'find "$1" -maxdepth 2 -type f -regextype posix-extended -regex ".*/\\.[^/]*\\.[0-9a-f]{16}\\.tmp" -delete'
 _LIST = 'test -d "$1" || exit 0; find -L "$1" -mindepth 1 -maxdepth 1 -printf "%y %s %f\\0"'
@@ -68,6 +71,24 @@ def _control_path() -> str:
     status = folder.lstat()
     is_private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
     return f"{folder}/%C" if is_private and len(str(folder)) <= _MAX_FOLDER else "none"
+
+
+class _Download:
+    """A file that is being read; see `StoredFile`."""
+
+    def __init__(self, file: IO[bytes], n_bytes: int) -> None:
+        self._file, self.n_bytes, self._n_read = file, n_bytes, 0
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """Return the next bytes, at most `n_bytes`; none at the end.
+
+        Raises Unreachable if the connection is lost.
+        """
+        content = self._file.read(n_bytes)
+        self._n_read += len(content)
+        if len(content) < n_bytes and self._n_read < self.n_bytes:
+            raise Unreachable(0, "the connection was lost")
+        return content
 
 
 @dataclass(frozen=True)
@@ -130,6 +151,23 @@ class Host(Uploading):
         """Return a file's content; see `Store.read`."""
         return retried(lambda: self._run(name, _READ, self._path(name), str(max_bytes)))
 
+    @contextmanager
+    def open(self, name: str) -> Iterator[_Download]:
+        """Open a file for reading; see `Store.open`."""
+        n_bytes = int(retried(lambda: self._run(name, _SIZE, self._path(name))))
+        command = shlex.join(["cat", self._path(name)])
+        with subprocess.Popen(
+            [*self._ssh(), self.host, command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout is not None  # as asked for
+            try:
+                yield _Download(process.stdout, n_bytes)
+            finally:
+                process.kill()
+
     def stat(self, name: str) -> Entry | None:
         """Return a file's size and hash, computed there; None if it is missing."""
         try:
@@ -146,9 +184,9 @@ class Host(Uploading):
             kind, n_bytes, raw = line.split(b" ", 2)
             name = raw.decode(errors="surrogateescape")
             if kind == b"d":
-                found[f"{prefix}{name}/"] = Entry(0)
-            elif kind == b"f" and not HIDDEN.fullmatch(name):
-                found[f"{prefix}{name}"] = Entry(int(n_bytes))
+                found[f"{prefix}{name}/"] = Entry(None)
+            elif not HIDDEN.fullmatch(name):
+                found[f"{prefix}{name}"] = Entry(int(n_bytes) if kind == b"f" else None)
         return found
 
     def delete(self, name: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +50,17 @@ def too_large(place: str) -> InputError:
 class Uploading(ABC):
     """A store to which whole local files are sent."""
 
+    def preflight(self, folders: Collection[str]) -> None:
+        """Store and delete a small file; see `Store.preflight`."""
+        probe = f".probe.{secrets.token_hex(8)}.tmp"
+        with self.create(probe) as file:
+            file.write(b"shows whether this place may be written\n")
+        self.delete(probe)
+
+    def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
+        """Do nothing: two bakes of one shard send the same bytes; see `Store.reserve`."""
+        return nullcontext()
+
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
         """Open a local file that is sent when the block ends; see `Store.create`."""
@@ -67,6 +79,10 @@ class Uploading(ABC):
         if file_sha256(path) != sha256:
             raise wrong_hash(path)
         self._send(name, path, sha256, exclusive=False)
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists."""
 
     @abstractmethod
     def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:

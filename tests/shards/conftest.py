@@ -20,10 +20,11 @@ import yaml
 from fdsl import LocalExecutor, Spec, bake, parse_spec, search_categories
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import Shard, plan_shards
-from shards.directory import Directory, open_directory
+from shards.directory import Directory
 from shards.layout import LOCK
 from tests.daemons import s3_server, ssh_server  # noqa: F401 - fixtures
 from tests.processes import PATIENCE_S
+from tests.shards.disk import OnDisk, on_disk
 
 NAME = "train-000003"
 SLOW: dict[str, Any] = {
@@ -133,13 +134,13 @@ def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 
 @pytest.fixture
-def copy(baked: Path, tmp_path: Path) -> Directory:
+def copy(baked: Path, tmp_path: Path) -> OnDisk:
     """A copy of the baked dataset, to damage."""
-    return open_directory(Path(shutil.copytree(baked, tmp_path / "copy")))
+    return on_disk(Path(shutil.copytree(baked, tmp_path / "copy")))
 
 
 @pytest.fixture
-def shard(copy: Directory) -> Shard:
+def shard(copy: OnDisk) -> Shard:
     """The shard to damage."""
     return shards_of(copy)[NAME]
 

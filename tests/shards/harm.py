@@ -17,24 +17,23 @@ from click.testing import CliRunner, Result
 from cli import fdsl
 from fdsl import Problem, verify
 from fdsl.dataset.plan import Shard
-from shards.directory import Directory
-from shards.index import write_index
 from shards.png import encode
 from shards.tar import TarWriter
 from tests.shards.conftest import SERIAL
+from tests.shards.disk import OnDisk, index_again
 
 Members = list[tuple[str, bytes]]
 Change = Callable[[Members], Members]
 
 
-def problems(directory: Directory, **options: Any) -> tuple[Problem, ...]:
+def problems(directory: OnDisk, **options: Any) -> tuple[Problem, ...]:
     """Return what `verify` finds in a directory. Each problem is one printable line."""
     result = verify(directory.path, executor=SERIAL, **options).problems
     assert all(len(str(problem).splitlines()) == 1 for problem in result), result
     return result
 
 
-def the_problem(directory: Directory, **options: Any) -> Problem:
+def the_problem(directory: OnDisk, **options: Any) -> Problem:
     """Return the only problem of a directory."""
     (problem,) = problems(directory, **options)
     return problem
@@ -58,7 +57,7 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=1) + "\n")
 
 
-def reseal(directory: Directory, shard: Shard) -> None:
+def reseal(directory: OnDisk, shard: Shard) -> None:
     """Make a shard's receipt fit its files, so that only their content is wrong."""
     tar, samples = directory.tar(shard).read_bytes(), directory.samples(shard).read_bytes()
     receipt = directory.read_receipt(shard)
@@ -73,10 +72,10 @@ def reseal(directory: Directory, shard: Shard) -> None:
     directory.receipt(shard).write_text(sealed.to_json())
 
 
-def reseal_all(directory: Directory, shard: Shard) -> None:
+def reseal_all(directory: OnDisk, shard: Shard) -> None:
     """Make a shard's receipt and the index fit its files."""
     reseal(directory, shard)
-    write_index(directory)
+    index_again(directory)
 
 
 def members(path: Path) -> Members:
@@ -94,13 +93,13 @@ def pack(path: Path, files: Members) -> None:
         tar.close()
 
 
-def repack(directory: Directory, shard: Shard, change: Change) -> None:
+def repack(directory: OnDisk, shard: Shard, change: Change) -> None:
     """Change the members of a shard's tar, and make its receipt and the index fit."""
     pack(directory.tar(shard), change(members(directory.tar(shard))))
     reseal_all(directory, shard)
 
 
-def replace_image(directory: Directory, shard: Shard, k: int, change: Callable[[Any], Any]) -> str:
+def replace_image(directory: OnDisk, shard: Shard, k: int, change: Callable[[Any], Any]) -> str:
     """Change an image of a shard, make its receipt and the index fit, and return the image's key."""
     files = members(directory.tar(shard))
     name, payload = files[2 * k]

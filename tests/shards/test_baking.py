@@ -29,11 +29,12 @@ from fdsl.dataset.categories import table_sha256
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import plan_shards
 from shards import baking, png
-from shards.directory import Directory
 from shards.events import Advanced, Event, Finished, ItemFailed, Started
 from shards.executors.contract import Done, Item, Outcomes, Result
+from shards.stores.contract import Store, write_content
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import SERIAL, dead_pid, members, shards_of, small_mapping, small_spec, snapshot
+from tests.shards.disk import OnDisk
 
 INDEX_FILES = {"README.md", "_info.json", "shards.parquet"}
 ALONE = LocalExecutor(1)
@@ -125,7 +126,7 @@ def test_directory_has_the_documented_layout(baked: Path) -> None:
     }  # fmt: skip
 
 
-def test_resume_gives_the_same_bytes(copy: Directory, baked: Path) -> None:
+def test_resume_gives_the_same_bytes(copy: OnDisk, baked: Path) -> None:
     out = copy.path
     hidden = f".{dead_pid()}@{socket.gethostname()}.tmp"  # as version 0.1 named them
     (out / "train-000000.tar").unlink()
@@ -146,7 +147,7 @@ def test_resume_gives_the_same_bytes(copy: Directory, baked: Path) -> None:
     assert events[-1] == Finished("bake")
 
 
-def test_complete_directory_is_not_touched(copy: Directory, baked: Path) -> None:
+def test_complete_directory_is_not_touched(copy: OnDisk, baked: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*.tar")}
     done = bake(copy.spec, copy.path, executor=ALONE)
     assert (done.n_images, done.n_shards, done.n_found, done.n_missing) == (0, 0, 12, 0)
@@ -280,18 +281,18 @@ def test_failed_shard_does_not_end_the_bake(
 
 
 def test_receipt_is_written_last(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_file, receipts = baking.write_file, []
+    receipts = []
 
-    def spy(path: Path, content: bytes) -> None:
-        if path.parent.name == "receipts":
+    def spy(store: Store, name: str, content: bytes) -> None:
+        if name.startswith("receipts/"):
             receipt = json.loads(content)
-            out = path.parents[1]
+            out = tmp_path / "out"
             assert hashlib.sha256((out / receipt["shard"]).read_bytes()).hexdigest() == receipt["sha256"]
-            assert (out / "samples" / f"{path.stem}.parquet").is_file()
+            assert (out / "samples" / f"{Path(name).stem}.parquet").is_file()
             receipts.append(receipt["shard"])
-        write_file(path, content)
+        write_content(store, name, content)
 
-    monkeypatch.setattr(baking, "write_file", spy)
+    monkeypatch.setattr(baking, "write_content", spy)
     bake(spec, tmp_path / "out", executor=ALONE)
     assert len(receipts) == 12
 
@@ -389,7 +390,7 @@ def test_given_table_equal_to_the_sampled_one(spec: Spec, baked: Path, tmp_path:
     assert snapshot(tmp_path / "out") == snapshot(baked)
 
 
-def test_resume_refuses_another_table(copy: Directory, other_table: pa.Table, baked: Path) -> None:
+def test_resume_refuses_another_table(copy: OnDisk, other_table: pa.Table, baked: Path) -> None:
     with pytest.raises(InputError, match="holds another dataset: the categories differ; name another"):
         bake(copy.spec, copy.path, categories=other_table, executor=ALONE)
     assert snapshot(copy.path) == snapshot(baked)
@@ -431,7 +432,7 @@ def test_name_of_a_preset_is_not_a_spec(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_lost_spec_is_named(copy: Directory) -> None:
+def test_lost_spec_is_named(copy: OnDisk) -> None:
     (copy.path / "spec.yaml").unlink()
     with pytest.raises(InputError, match=r"has lost its spec\.yaml; restore it: "):
         bake(copy.spec, copy.path)

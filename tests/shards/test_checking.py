@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fdsl.dataset.plan import Shard
-from shards.directory import Directory
 from shards.png import encode
 from shards.problems import Kind
 from shards.tar import member
 from tests.shards.conftest import NAME, snapshot
+from tests.shards.disk import OnDisk
 from tests.shards.harm import Change, edit_json, members, problems, repack, reseal_all, the_problem
 
 TAR, TABLE = f"{NAME}.tar", f"samples/{NAME}.parquet"
@@ -102,13 +102,13 @@ CHANGES: dict[str, tuple[Change, str]] = {
 }
 
 
-def test_resealed_shard_is_valid(copy: Directory, shard: Shard) -> None:
+def test_resealed_shard_is_valid(copy: OnDisk, shard: Shard) -> None:
     repack(copy, shard, lambda files: files)
     assert not problems(copy)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_changed_member_is_found(name: str, copy: Directory, shard: Shard) -> None:
+def test_changed_member_is_found(name: str, copy: OnDisk, shard: Shard) -> None:
     change, detail = CHANGES[name]
     repack(copy, shard, change)
     before = snapshot(copy.path.parent)
@@ -119,7 +119,7 @@ def test_changed_member_is_found(name: str, copy: Directory, shard: Shard) -> No
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
-def test_irregular_member_is_found(kind: bytes, copy: Directory, shard: Shard) -> None:
+def test_irregular_member_is_found(kind: bytes, copy: OnDisk, shard: Shard) -> None:
     files = members(copy.tar(shard))
     with tarfile.open(copy.tar(shard), "w", format=tarfile.USTAR_FORMAT) as tar:
         for k, (name, payload) in enumerate(files):
@@ -136,7 +136,7 @@ def test_irregular_member_is_found(kind: bytes, copy: Directory, shard: Shard) -
 
 
 @pytest.mark.parametrize("size", [b"99999999999\0", b"\x80" + b"\x7f" * 11, b"\xff" * 12, b"not a number"])
-def test_absurd_member_size_is_found(size: bytes, copy: Directory, shard: Shard) -> None:
+def test_absurd_member_size_is_found(size: bytes, copy: OnDisk, shard: Shard) -> None:
     header = bytearray(member(members(copy.tar(shard))[0][0].encode(), b""))
     header[124:136] = size
     copy.tar(shard).write_bytes(sealed_header(header) + bytes(1024))
@@ -168,7 +168,7 @@ def sealed_header(header: bytearray) -> bytes:
         ("last byte", 511, b"x"),
     ],
 )
-def test_changed_header_is_found(field: str, at: int, value: bytes, copy: Directory, shard: Shard) -> None:
+def test_changed_header_is_found(field: str, at: int, value: bytes, copy: OnDisk, shard: Shard) -> None:
     content = bytearray(copy.tar(shard).read_bytes())
     header = content[:512]
     header[at : at + len(value)] = value
@@ -177,7 +177,7 @@ def test_changed_header_is_found(field: str, at: int, value: bytes, copy: Direct
     assert re.match(rf"{KEY}\.png has a header or padding that a bake does not write", the_problem(copy).detail)
 
 
-def test_size_written_another_way_is_found(copy: Directory, shard: Shard) -> None:
+def test_size_written_another_way_is_found(copy: OnDisk, shard: Shard) -> None:
     content = bytearray(copy.tar(shard).read_bytes())
     header = content[:512]
     header[124:136] = b" " + header[124:135].lstrip(b"0").rjust(10) + b" "
@@ -186,7 +186,7 @@ def test_size_written_another_way_is_found(copy: Directory, shard: Shard) -> Non
     assert re.match(rf"{KEY}\.png has a broken header", the_problem(copy).detail)
 
 
-def test_padding_with_content_is_found(copy: Directory, shard: Shard) -> None:
+def test_padding_with_content_is_found(copy: OnDisk, shard: Shard) -> None:
     content = bytearray(copy.tar(shard).read_bytes())
     content[-1025] = 1
     copy.tar(shard).write_bytes(content)
@@ -195,14 +195,14 @@ def test_padding_with_content_is_found(copy: Directory, shard: Shard) -> None:
 
 
 @pytest.mark.parametrize("n_bytes", [-512, -1, 512, 9216])
-def test_another_end_is_found(n_bytes: int, copy: Directory, shard: Shard) -> None:
+def test_another_end_is_found(n_bytes: int, copy: OnDisk, shard: Shard) -> None:
     content = copy.tar(shard).read_bytes()
     copy.tar(shard).write_bytes(content + bytes(n_bytes) if n_bytes > 0 else content[:n_bytes])
     reseal_all(copy, shard)
     assert "does not end after its last sample; an archive ends with 1,024 zeros" in the_problem(copy).detail
 
 
-def test_second_archive_is_found(copy: Directory, shard: Shard) -> None:
+def test_second_archive_is_found(copy: OnDisk, shard: Shard) -> None:
     content = copy.tar(shard).read_bytes()
     copy.tar(shard).write_bytes(content + content)
     reseal_all(copy, shard)
@@ -212,7 +212,7 @@ def test_second_archive_is_found(copy: Directory, shard: Shard) -> None:
     )
 
 
-def test_extended_header_is_found(copy: Directory, shard: Shard) -> None:
+def test_extended_header_is_found(copy: OnDisk, shard: Shard) -> None:
     """A PAX record can tell one reader another size, name or label than the next."""
     files = members(copy.tar(shard))
     with tarfile.open(copy.tar(shard), "w", format=tarfile.PAX_FORMAT) as tar:
@@ -227,14 +227,14 @@ def test_extended_header_is_found(copy: Directory, shard: Shard) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x1f\x8b" + bytes(600), bytes(10_240)])
-def test_file_that_is_no_tar_is_found(content: bytes, copy: Directory, shard: Shard) -> None:
+def test_file_that_is_no_tar_is_found(content: bytes, copy: OnDisk, shard: Shard) -> None:
     copy.tar(shard).write_bytes(content)
     reseal_all(copy, shard)
     problem = the_problem(copy)
     assert (problem.kind, problem.path) == (Kind.SHARD, TAR)
 
 
-def test_few_problems_of_one_tar_are_reported(copy: Directory, shard: Shard) -> None:
+def test_few_problems_of_one_tar_are_reported(copy: OnDisk, shard: Shard) -> None:
     repack(copy, shard, lambda files: [(name, b"99" if name.endswith(".cls") else payload) for name, payload in files])
     result = problems(copy)
     assert shard.n_samples > len(result) == 5
@@ -293,7 +293,7 @@ TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_changed_table_of_image_parameters_is_found(name: str, copy: Directory, shard: Shard) -> None:
+def test_changed_table_of_image_parameters_is_found(name: str, copy: OnDisk, shard: Shard) -> None:
     path = copy.samples(shard)
     change, detail = TABLES[name]
     pq.write_table(change(pq.read_table(path)), path)
@@ -304,7 +304,7 @@ def test_changed_table_of_image_parameters_is_found(name: str, copy: Directory, 
 
 
 @pytest.mark.parametrize("has_schema", [True, False])
-def test_metadata_beside_the_schema_is_found(has_schema: bool, copy: Directory, shard: Shard) -> None:
+def test_metadata_beside_the_schema_is_found(has_schema: bool, copy: OnDisk, shard: Shard) -> None:
     table = pq.read_table(copy.samples(shard))
     with pq.ParquetWriter(copy.samples(shard), table.schema, store_schema=has_schema) as writer:
         writer.write_table(table)
@@ -316,14 +316,14 @@ def test_metadata_beside_the_schema_is_found(has_schema: bool, copy: Directory, 
     )
 
 
-def test_absurd_size_in_a_receipt_is_found(copy: Directory, shard: Shard) -> None:
+def test_absurd_size_in_a_receipt_is_found(copy: OnDisk, shard: Shard) -> None:
     """Nothing is read of a tar that is larger than any image could make it."""
     os.truncate(copy.tar(shard), 2**40)
     edit_json(copy.receipt(shard), bytes=2**40)
     assert "its receipt says 1,099,511,627,776 bytes; a bake writes at most " in problems(copy)[0].detail
 
 
-def test_file_that_is_no_table_is_found(copy: Directory, shard: Shard) -> None:
+def test_file_that_is_no_table_is_found(copy: OnDisk, shard: Shard) -> None:
     copy.samples(shard).write_bytes(b"garbage")
     reseal_all(copy, shard)
     problem = the_problem(copy)

@@ -13,9 +13,9 @@ import pytest
 
 from fdsl import Dataset, Problem, verify
 from fdsl.dataset.plan import Shard
-from shards.directory import Directory
 from shards.problems import Kind
 from tests.shards.conftest import NAME, SERIAL
+from tests.shards.disk import OnDisk
 from tests.shards.harm import problems, replace_image, reseal_all, the_problem
 
 
@@ -51,7 +51,7 @@ def test_seed_selects_images_of_all_shards(baked: Path, monkeypatch: pytest.Monk
     assert selections[0] == selections[1] != selections[2]
 
 
-def test_edited_pixels_are_found(copy: Directory, shard: Shard) -> None:
+def test_edited_pixels_are_found(copy: OnDisk, shard: Shard) -> None:
     key = replace_image(copy, shard, 2, invert_corner)
     assert problems(copy) == ()
     detail = (
@@ -61,7 +61,7 @@ def test_edited_pixels_are_found(copy: Directory, shard: Shard) -> None:
     assert problems(copy, rerender=75) == (Problem(Kind.PIXELS, f"{NAME}.tar", detail),)
 
 
-def test_other_versions_are_named_as_cause(copy: Directory, shard: Shard) -> None:
+def test_other_versions_are_named_as_cause(copy: OnDisk, shard: Shard) -> None:
     path = copy.path / "spec.yaml"
     path.write_text(path.read_text().replace("numba: ", "numba: 0.1."))
     assert problems(copy, rerender=75) == ()
@@ -72,7 +72,7 @@ def test_other_versions_are_named_as_cause(copy: Directory, shard: Shard) -> Non
     assert problem.detail.endswith(f"; it was baked with other versions: `made_with.numba` is {versions}")
 
 
-def test_edited_image_parameters_are_found(copy: Directory, shard: Shard) -> None:
+def test_edited_image_parameters_are_found(copy: OnDisk, shard: Shard) -> None:
     path = copy.samples(shard)
     table = pq.read_table(path)
     name = table.column_names[-1]

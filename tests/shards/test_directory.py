@@ -16,8 +16,9 @@ from fdsl import Dataset, InputError, Spec, bake, open_directory, search_categor
 from fdsl.dataset.families import FAMILIES
 from fdsl.primitives.validation import FamilyParams
 from shards.claiming import categories_beside, claim_directory
-from shards.directory import Directory
-from tests.shards.conftest import SERIAL, shards_of, small_mapping, small_spec, snapshot
+from shards.stores.folder import Folder
+from tests.shards.conftest import SERIAL, small_mapping, small_spec, snapshot
+from tests.shards.disk import OnDisk
 
 
 def no_search(spec: Spec) -> pa.Table:
@@ -32,15 +33,7 @@ def dataset(spec: Spec) -> Dataset:
 # A directory and its dataset
 
 
-def test_paths_of_a_shard(baked: Path) -> None:
-    directory = open_directory(baked)
-    for name, shard in shards_of(directory).items():
-        assert directory.tar(shard) == baked / f"{name}.tar"
-        assert directory.samples(shard) == baked / "samples" / f"{name}.parquet"
-        assert directory.receipt(shard) == baked / "receipts" / f"{name}.json"
-
-
-def test_pickled_directory_is_opened_again(copy: Directory) -> None:
+def test_pickled_directory_is_opened_again(copy: OnDisk) -> None:
     content = pickle.dumps(copy)
     assert len(content) < 1000
     other = pickle.loads(content)
@@ -48,15 +41,17 @@ def test_pickled_directory_is_opened_again(copy: Directory) -> None:
     assert pickle.loads(content) is other
 
 
-def test_worker_refuses_a_replaced_dataset(copy: Directory, tmp_path: Path) -> None:
+def test_worker_refuses_a_replaced_dataset(copy: OnDisk, tmp_path: Path) -> None:
     content = pickle.dumps(copy)
     copy.path.rename(tmp_path / "elsewhere")
-    claim_directory(copy.path, small_spec(copy.spec.family, seed=8), None, lambda spec: search_categories(spec).table)
+    claim_directory(
+        Folder(copy.path), small_spec(copy.spec.family, seed=8), None, lambda spec: search_categories(spec).table
+    )
     with pytest.raises(InputError, match="now holds another dataset: it was replaced while in use"):
         pickle.loads(content)
 
 
-def test_working_directory_does_not_matter(copy: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_directory_does_not_matter(copy: OnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.path.parent)
     directory = open_directory(Path(copy.path.name))
     monkeypatch.chdir("/")
@@ -64,7 +59,7 @@ def test_working_directory_does_not_matter(copy: Directory, tmp_path: Path, monk
     assert pickle.loads(pickle.dumps(directory)).path == copy.path
 
 
-def test_edited_categories_are_refused(copy: Directory) -> None:
+def test_edited_categories_are_refused(copy: OnDisk) -> None:
     path = copy.path / "categories.parquet"
     pq.write_table(copy.dataset.table.slice(0, 4), path)
     with pytest.raises(InputError, match=f"`{path}` has 4 rows; .*`fdsl repair {copy.path}` restores it"):
@@ -78,12 +73,12 @@ def test_edited_categories_are_refused(copy: Directory) -> None:
 
 
 def test_directory_belongs_to_the_first_spec(dataset: Dataset, tmp_path: Path) -> None:
-    directory = claim_directory(tmp_path, dataset.spec, dataset, no_search)
+    directory = claim_directory(Folder(tmp_path), dataset.spec, dataset, no_search)
     before = snapshot(tmp_path)
     other = Dataset(dataset.spec.replace(name="other"), dataset.table)
     with pytest.raises(InputError, match="holds another dataset: `name`"):
-        claim_directory(tmp_path, other.spec, other, no_search)
-    again = claim_directory(tmp_path, dataset.spec, None, no_search)
+        claim_directory(Folder(tmp_path), other.spec, other, no_search)
+    again = claim_directory(Folder(tmp_path), dataset.spec, None, no_search)
     assert (again.path, again.dataset.hash) == (directory.path, directory.dataset.hash) == (tmp_path, dataset.hash)
     assert snapshot(tmp_path) == before
 
@@ -95,37 +90,37 @@ def test_lost_race_for_a_directory_is_refused(
     other = dataset.spec.replace(name="other")
 
     def search_slowly(spec: Spec) -> pa.Table:
-        claim_directory(tmp_path, dataset.spec, dataset, no_search)
+        claim_directory(Folder(tmp_path), dataset.spec, dataset, no_search)
         return dataset.table
 
     with pytest.raises(InputError, match="holds another dataset: `name`"):
-        claim_directory(tmp_path, other, None, search_slowly)
+        claim_directory(Folder(tmp_path), other, None, search_slowly)
     assert open_directory(tmp_path).dataset.hash == dataset.hash
 
 
 def test_dataset_may_be_claimed_twice_at_once(dataset: Dataset, tmp_path: Path) -> None:
     def search_slowly(spec: Spec) -> pa.Table:
-        claim_directory(tmp_path, dataset.spec, dataset, no_search)
+        claim_directory(Folder(tmp_path), dataset.spec, dataset, no_search)
         return dataset.table
 
-    assert claim_directory(tmp_path, dataset.spec, None, search_slowly).dataset.hash == dataset.hash
+    assert claim_directory(Folder(tmp_path), dataset.spec, None, search_slowly).dataset.hash == dataset.hash
 
 
 def test_lost_categories_are_searched_again(dataset: Dataset, tmp_path: Path) -> None:
-    claim_directory(tmp_path, dataset.spec, dataset, no_search)
+    claim_directory(Folder(tmp_path), dataset.spec, dataset, no_search)
     before = snapshot(tmp_path)
     (tmp_path / "categories.parquet").unlink()
-    claim_directory(tmp_path, dataset.spec, None, lambda spec: dataset.table)
+    claim_directory(Folder(tmp_path), dataset.spec, None, lambda spec: dataset.table)
     assert snapshot(tmp_path) == before
 
 
 def test_lost_categories_of_another_search_are_refused(spec: Spec, other_table: pa.Table, tmp_path: Path) -> None:
     given = Dataset(spec, other_table)
-    claim_directory(tmp_path, spec, given, no_search)
+    claim_directory(Folder(tmp_path), spec, given, no_search)
     (tmp_path / "categories.parquet").unlink()
     before = snapshot(tmp_path)
     with pytest.raises(InputError, match="is missing or damaged, and a search finds other categories; pass"):
-        claim_directory(tmp_path, spec, None, lambda spec: search_categories(spec).table)
+        claim_directory(Folder(tmp_path), spec, None, lambda spec: search_categories(spec).table)
     assert snapshot(tmp_path) == before
 
 
@@ -220,7 +215,7 @@ def test_leftovers_of_an_interrupted_start_are_accepted(dataset: Dataset, tmp_pa
         (tmp_path / name).mkdir()
     (tmp_path / ".bake.lock").touch()
     (tmp_path / f".spec.yaml.{os.getpid()}@elsewhere.tmp").touch()
-    assert claim_directory(tmp_path, dataset.spec, dataset, no_search).dataset is dataset
+    assert claim_directory(Folder(tmp_path), dataset.spec, dataset, no_search).dataset is dataset
 
 
 def test_file_as_directory_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fdsl import InputError
-from shards.files import HIDDEN, atomic_file, make_folder, sweep, write_file, write_table
+from shards.files import HIDDEN, atomic_file, make_folder, parquet_bytes, sweep, write_file
 from tests.shards.conftest import snapshot
 
 
@@ -111,10 +111,9 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "file").read_bytes() == b"content"
 
 
-def test_table_round_trip(tmp_path: Path) -> None:
+def test_table_round_trip() -> None:
     table = pa.table({"a": [1, 2], "b": ["x", "y"]})
-    write_table(tmp_path / "table.parquet", table)
-    assert pq.read_table(tmp_path / "table.parquet").equals(table)
+    assert pq.read_table(pa.BufferReader(parquet_bytes(table))).equals(table)
 
 
 def test_sweep_deletes_only_named_files(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import image_names, plan_shards
 from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import FORMAT
-from shards.directory import Directory
 from shards.manifest import Manifest
 from tests import corruptions
 from tests.shards.conftest import SERIAL, run_fdsl, small_mapping, small_spec, snapshot
+from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import invoke, problems, reseal
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ def test_yaml_that_expands_to_billions_is_refused(tmp_path: Path) -> None:
 # Categories tables
 
 
-def test_damaged_categories_table(copy: Directory) -> None:
+def test_damaged_categories_table(copy: OnDisk) -> None:
     path = copy.path / "categories.parquet"
     content = path.read_bytes()
     for seed in range(60):
@@ -230,8 +230,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny_copy(tiny: Path, tmp_path: Path) -> Directory:
-    return open_directory(Path(shutil.copytree(tiny, tmp_path / "tiny")))
+def tiny_copy(tiny: Path, tmp_path: Path) -> OnDisk:
+    return on_disk(Path(shutil.copytree(tiny, tmp_path / "tiny")))
 
 
 JSON_FILES = ("receipts/train-000000.json", "_info.json")
@@ -239,7 +239,7 @@ JSON_FILES = ("receipts/train-000000.json", "_info.json")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JSON_FILES)
-def test_json_with_changed_values_is_found(name: str, tiny_copy: Directory) -> None:
+def test_json_with_changed_values_is_found(name: str, tiny_copy: OnDisk) -> None:
     path = tiny_copy.path / name
     original = path.read_bytes()
 
@@ -258,7 +258,7 @@ def test_json_with_changed_values_is_found(name: str, tiny_copy: Directory) -> N
 
 
 @pytest.mark.parametrize("name", [*JSON_FILES, "shards.parquet", "spec.yaml"])
-def test_damaged_file_is_found_or_harmless(name: str, tiny_copy: Directory) -> None:
+def test_damaged_file_is_found_or_harmless(name: str, tiny_copy: OnDisk) -> None:
     path = tiny_copy.path / name
     original, n_found = path.read_bytes(), 0
     for seed in range(40):
@@ -272,7 +272,7 @@ def test_damaged_file_is_found_or_harmless(name: str, tiny_copy: Directory) -> N
 
 
 @pytest.mark.parametrize("name", ["samples/train-000000.parquet", "categories.parquet", "shards.parquet"])
-def test_sealed_damaged_table_is_one_line(name: str, tiny_copy: Directory) -> None:
+def test_sealed_damaged_table_is_one_line(name: str, tiny_copy: OnDisk) -> None:
     path, shard = tiny_copy.path / name, plan_shards(tiny_copy.spec)[0]
     original, n_found = path.read_bytes(), 0
     n_footer = 8 + int.from_bytes(original[-8:-4], "little")

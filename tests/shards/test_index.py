@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from fdsl import InputError, bake, verify
-from shards.directory import Directory
-from shards.index import write_index
 from shards.layout import CARD, INDEX, INFO
 from tests.shards.conftest import SERIAL, members, shards_of, small_spec, snapshot
+from tests.shards.disk import OnDisk, index_again
 
 N_SHARDS = {"train": 9, "validation": 3}
 
@@ -70,18 +69,18 @@ def test_index_is_written_after_all_shards(tmp_path: Path) -> None:
         assert [(tmp_path / name).exists() for name in (INDEX, CARD, INFO)] == [exists] * 3
 
 
-def test_incomplete_dataset_gets_no_index(copy: Directory) -> None:
+def test_incomplete_dataset_gets_no_index(copy: OnDisk) -> None:
     for name in (INDEX, CARD, INFO):
         (copy.path / name).unlink()
     copy.receipt(shards_of(copy)["validation-000002"]).unlink()
     before = snapshot(copy.path)
     with pytest.raises(InputError, match="a receipt was deleted while the index was written; run the command again"):
-        write_index(copy)
+        index_again(copy)
     assert snapshot(copy.path) == before
 
 
-def test_index_depends_on_the_receipts_alone(copy: Directory, baked: Path) -> None:
+def test_index_depends_on_the_receipts_alone(copy: OnDisk, baked: Path) -> None:
     for name in (INDEX, CARD, INFO):
         (copy.path / name).unlink()
-    write_index(copy)
+    index_again(copy)
     assert snapshot(copy.path) == snapshot(baked)

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from fdsl import InputError
-from shards.directory import Directory
 from shards.layout import LOCK
 from shards.lock import locked
 from tests.commands import fdsl, refused, succeeded
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import dead_pid, snapshot
+from tests.shards.disk import OnDisk
 
 HOLD = """
 import sys
@@ -184,7 +184,7 @@ def test_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EDEADLK])
-def test_failed_lock_names_its_file(number: int, copy: Directory, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_lock_names_its_file(number: int, copy: OnDisk, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_locks(monkeypatch, number)
     for command in (["bake", copy.path / "spec.yaml", "-o", copy.path], ["repair", copy.path]):
         assert refused(*command, "--workers", "1") == (
@@ -194,7 +194,7 @@ def test_failed_lock_names_its_file(number: int, copy: Directory, baked: Path, m
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_bake_and_repair_are_refused_in_one_line(copy: Directory, baked: Path) -> None:
+def test_bake_and_repair_are_refused_in_one_line(copy: OnDisk, baked: Path) -> None:
     out = copy.path
     (out / "train-000003.tar").unlink()
     before = snapshot(out)

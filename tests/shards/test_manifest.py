@@ -14,6 +14,7 @@ from fdsl.dataset.categories import table_sha256
 from fdsl.dataset.spec import FORMAT
 from fdsl.version import VERSION, made_with
 from shards.manifest import manifest_yaml, read_manifest
+from shards.stores.folder import Folder
 from tests.shards.conftest import small_mapping
 
 Edit = Callable[[bytes], bytes]
@@ -45,7 +46,7 @@ def test_manifest_is_the_spec_and_its_identity(dataset: Dataset, path: Path) -> 
 
 
 def test_round_trip(dataset: Dataset, path: Path) -> None:
-    manifest = read_manifest(path.parent)
+    manifest = read_manifest(Folder(path.parent))
     assert (manifest.spec, manifest.hash) == (dataset.spec, dataset.hash)
     assert manifest.categories_sha256 == dataset.categories_sha256
     assert manifest.made_with == made_with()
@@ -54,7 +55,7 @@ def test_round_trip(dataset: Dataset, path: Path) -> None:
 
 def test_other_versions_are_not_an_edit(dataset: Dataset, path: Path) -> None:
     path.write_text(path.read_text().replace("numpy: ", "numpy: 0.1."))
-    manifest = read_manifest(path.parent)
+    manifest = read_manifest(Folder(path.parent))
     assert manifest.hash == dataset.hash
     differs = manifest.other_versions()
     assert differs is not None
@@ -97,7 +98,7 @@ def edited_baked(**changes: Any) -> Edit:
 def test_edited_manifest_is_refused(edit: Edit, message: str, path: Path) -> None:
     path.write_bytes(edit(path.read_bytes()))
     with pytest.raises(InputError) as error:
-        read_manifest(path.parent)
+        read_manifest(Folder(path.parent))
     assert message in str(error.value)
     assert str(path.parent) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -105,15 +106,13 @@ def test_edited_manifest_is_refused(edit: Edit, message: str, path: Path) -> Non
 
 def test_reordered_manifest_is_the_same(dataset: Dataset, path: Path) -> None:
     path.write_text("# a comment\n" + yaml.safe_dump(yaml.safe_load(path.read_text()), sort_keys=True))
-    assert read_manifest(path.parent).hash == dataset.hash
+    assert read_manifest(Folder(path.parent)).hash == dataset.hash
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("missing", "is not a directory"),
-        ("file", "is not a directory"),
-        ("empty", r"holds no spec\.yaml: not a baked dataset"),
+        *((content, r"holds no spec\.yaml: not a baked dataset") for content in ("missing", "file", "empty")),
         ("receipt", r"has lost its spec\.yaml; restore it"),
         ("plain spec", "lacks the key `baked`"),
     ],
@@ -130,5 +129,5 @@ def test_folder_without_manifest_is_refused(content: str, message: str, tmp_path
     if content == "plain spec":
         (out / "spec.yaml").write_text(yaml.safe_dump(small_mapping("rcdb")))
     with pytest.raises(InputError, match=message) as error:
-        read_manifest(out)
+        read_manifest(Folder(out))
     assert str(out) in str(error.value)

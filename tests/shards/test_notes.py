@@ -11,10 +11,10 @@ import pytest
 from fdsl import verify
 from fdsl.dataset.plan import Shard, image_key, image_names
 from shards.checking import Findings
-from shards.directory import Directory
 from shards.members import Blank
 from shards.notes import image_notes
 from tests.shards.conftest import SERIAL, shards_of, small_spec
+from tests.shards.disk import OnDisk
 from tests.shards.harm import replace_image
 
 CHECKS = np.indices((64, 64)).sum(axis=0).astype(np.uint8) % 2 * 255
@@ -31,7 +31,7 @@ def test_ordinary_images_have_no_notes(baked: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "meaning"), [("empty", "empty: nothing is drawn"), ("full", "full: no background is left")]
 )
-def test_blank_image_is_a_note(kind: str, meaning: str, copy: Directory, shard: Shard) -> None:
+def test_blank_image_is_a_note(kind: str, meaning: str, copy: OnDisk, shard: Shard) -> None:
     background = copy.spec.family_module.BACKGROUND
     grey = background if kind == "empty" else 255 - background
     key = replace_image(copy, shard, 1, lambda image: np.full_like(image, grey))
@@ -40,7 +40,7 @@ def test_blank_image_is_a_note(kind: str, meaning: str, copy: Directory, shard: 
     assert result.notes == (f"1 image is {meaning}: {key}",)
 
 
-def test_duplicates_in_different_shards_are_a_note(copy: Directory, shard: Shard) -> None:
+def test_duplicates_in_different_shards_are_a_note(copy: OnDisk, shard: Shard) -> None:
     places = ((shard, 1), (shard, 4), (shards_of(copy)["validation-000001"], 0))
     keys = [replace_image(copy, shard, k, lambda image: CHECKS) for shard, k in places]
     result = verify(copy.path, executor=SERIAL)

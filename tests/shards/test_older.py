@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fdsl import InputError, bake, open_directory
-from shards.directory import Directory
-from shards.index import read_receipts
+from fdsl import InputError, bake
 from shards.problems import Kind
 from tests.commands import error_line, fdsl, refused
 from tests.shards.conftest import SERIAL, shards_of, snapshot
+from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import problems, the_problem
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "baked-older.tar.xz"
@@ -29,35 +28,35 @@ NAMES = ("train-000000", "train-000001", "validation-000000")
 
 
 @pytest.fixture(params=["exfractal", "rcdb"])
-def older(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
+def older(request: pytest.FixtureRequest, tmp_path: Path) -> OnDisk:
     """An older directory, to change."""
     with tarfile.open(ARCHIVE) as archive:
         # Python before 3.11.4 has no filters
         archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-    return open_directory(tmp_path / request.param)
+    return on_disk(tmp_path / request.param)
 
 
-def test_fixture_is_of_an_older_version(older: Directory) -> None:
+def test_fixture_is_of_an_older_version(older: OnDisk) -> None:
     assert yaml.safe_load((older.path / "spec.yaml").read_text())["baked"]["fdsl"] == "0.1.0"
     content = json.loads((older.path / "_info.json").read_text())
     assert content["__kind__"] == "wids-shard-index-v1"
-    receipts = read_receipts(older)
+    receipts = older.receipts(list(shards_of(older).values())).values()
     assert tuple(receipt.shard for receipt in receipts) == tuple(f"{name}.tar" for name in NAMES)
     for receipt in receipts:
         assert receipt.md5 == hashlib.md5((older.path / receipt.shard).read_bytes()).hexdigest()
 
 
-def test_hash_is_unchanged(older: Directory) -> None:
+def test_hash_is_unchanged(older: OnDisk) -> None:
     assert older.dataset.hash == yaml.safe_load((older.path / "spec.yaml").read_text())["baked"]["hash"]
 
 
-def test_older_directory_verifies(older: Directory) -> None:
+def test_older_directory_verifies(older: OnDisk) -> None:
     before = snapshot(older.path)
     assert problems(older) == ()
     assert snapshot(older.path) == before
 
 
-def test_nothing_is_rendered_from_an_older_directory(older: Directory, tmp_path: Path) -> None:
+def test_nothing_is_rendered_from_an_older_directory(older: OnDisk, tmp_path: Path) -> None:
     before, spec = snapshot(older.path), older.path / "spec.yaml"
     for command in (
         ["verify", older.path, "--rerender", 3],
@@ -79,13 +78,13 @@ def test_nothing_is_rendered_from_an_older_directory(older: Directory, tmp_path:
     assert not (tmp_path / "new").exists()
 
 
-def test_new_bake_is_another_dataset(older: Directory, tmp_path: Path) -> None:
+def test_new_bake_is_another_dataset(older: OnDisk, tmp_path: Path) -> None:
     new = bake(older.spec, tmp_path / "new", categories=older.dataset.table, executor=SERIAL).directory
     assert new.dataset.hash != older.dataset.hash
     assert new.dataset.categories_sha256 == older.dataset.categories_sha256
 
 
-def test_unknown_format_is_refused(older: Directory) -> None:
+def test_unknown_format_is_refused(older: OnDisk) -> None:
     path = older.path / "spec.yaml"
     path.write_text(path.read_text().replace("format: 1", "format: 3"))
     assert "has format 3 of fdsl 0.1.0; this fdsl reads formats up to 2" in refused("verify", older.path)
@@ -105,7 +104,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_edited_older_info_is_found(edit: str, older: Directory) -> None:
+def test_edited_older_info_is_found(edit: str, older: OnDisk) -> None:
     path = older.path / "_info.json"
     content = json.loads(path.read_text())
     EDITS[edit](content)
@@ -113,14 +112,14 @@ def test_edited_older_info_is_found(edit: str, older: Directory) -> None:
     assert the_problem(older) == (Kind.INDEX, "_info.json", "contradicts the receipts: it was edited")
 
 
-def test_edited_md5_of_an_older_receipt_is_found(older: Directory) -> None:
+def test_edited_md5_of_an_older_receipt_is_found(older: OnDisk) -> None:
     path = older.receipt(shards_of(older)[NAMES[0]])
     content = json.loads(path.read_text())
     path.write_text(path.read_text().replace(content["md5"], "0" * 32))
     assert the_problem(older)[:2] == (Kind.INDEX, "_info.json")
 
 
-def test_damaged_older_tar_is_found(older: Directory) -> None:
+def test_damaged_older_tar_is_found(older: OnDisk) -> None:
     path = older.tar(shards_of(older)[NAMES[0]])
     content = bytearray(path.read_bytes())
     content[700] ^= 1

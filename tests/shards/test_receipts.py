@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from fdsl import InputError
 from fdsl.dataset.plan import Shard
-from shards.directory import Directory
-from shards.receipts import Receipt, read_receipt
+from shards.receipts import Receipt, parse_receipt
 from tests.shards.conftest import NAME, shards_of
+from tests.shards.disk import OnDisk
 from tests.shards.harm import edit_json
 
 RECEIPT = Receipt(
@@ -51,11 +51,11 @@ def test_round_trip(
     receipt = RECEIPT.model_copy(update={"samples": n_samples, "bytes": n_bytes, "sha256": sha256, "md5": md5})
     path = tmp_path_factory.getbasetemp() / "receipt.json"
     path.write_text(receipt.to_json())
-    assert read_receipt(path) == receipt
-    assert read_receipt(path).to_json() == path.read_text()  # type: ignore[union-attr]
+    assert parse_receipt(path.read_bytes(), str(path)) == receipt
+    assert parse_receipt(path.read_bytes(), str(path)).to_json() == path.read_text()
 
 
-def test_new_receipt_has_no_md5(copy: Directory, shard: Shard) -> None:
+def test_new_receipt_has_no_md5(copy: OnDisk, shard: Shard) -> None:
     content = json.loads(copy.receipt(shard).read_text())
     tar = copy.tar(shard).read_bytes()
     assert content == {
@@ -75,7 +75,7 @@ def test_older_receipt_with_md5_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
     path.write_text(receipt.to_json())
     assert list(json.loads(path.read_text())) == list(Receipt.model_fields)
-    assert read_receipt(path) == receipt
+    assert parse_receipt(path.read_bytes(), str(path)) == receipt
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_older_receipt_with_md5_round_trip(tmp_path: Path) -> None:
 def test_wrong_value_is_named(key: str, value: Any, message: str, tmp_path: Path) -> None:
     path = write(tmp_path / "receipt.json", **{key: value})
     with pytest.raises(InputError) as error:
-        read_receipt(path)
+        parse_receipt(path.read_bytes(), str(path))
     assert str(error.value).startswith(f"`{path}` is not a readable receipt: {message}")
 
 
@@ -109,20 +109,21 @@ def test_file_that_is_no_receipt_is_refused(content: bytes, tmp_path: Path) -> N
     path = tmp_path / "receipt.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"`{path}` is not a readable receipt: "):
-        read_receipt(path)
+        parse_receipt(path.read_bytes(), str(path))
 
 
-def test_missing_receipt_is_none(tmp_path: Path) -> None:
-    assert read_receipt(tmp_path / "receipt.json") is None
+def test_missing_receipt_is_none(copy: OnDisk, shard: Shard) -> None:
+    copy.receipt(shard).unlink()
+    assert copy.read_receipt(shard) is None
 
 
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_receipt_that_is_no_file_is_refused(make: Any, tmp_path: Path) -> None:
-    path = tmp_path / "receipt.json"
-    make(path)
+def test_receipt_that_is_no_file_is_refused(make: Any, copy: OnDisk, shard: Shard) -> None:
+    copy.receipt(shard).unlink()
+    make(copy.receipt(shard))
     with pytest.raises(InputError, match="is not a regular file; remove it"):
-        read_receipt(path)
+        copy.read_receipt(shard)
 
 
 @pytest.mark.parametrize(
@@ -134,20 +135,18 @@ def test_receipt_that_is_no_file_is_refused(make: Any, tmp_path: Path) -> None:
         ({"spec": "0" * 64}, f"belongs to another dataset: `spec` is {'0' * 64}, not "),
     ],
 )
-def test_receipt_of_another_shard_is_refused(
-    changes: dict[str, Any], message: str, copy: Directory, shard: Shard
-) -> None:
+def test_receipt_of_another_shard_is_refused(changes: dict[str, Any], message: str, copy: OnDisk, shard: Shard) -> None:
     edit_json(copy.receipt(shard), **changes)
     with pytest.raises(InputError, match=message):
         copy.read_receipt(shard)
-    assert not copy.is_done(shard)
+    assert not copy.finished(shard)
 
 
-def test_done_shard_has_receipt_and_all_bytes(copy: Directory, shard: Shard) -> None:
-    assert copy.is_done(shard)
+def test_done_shard_has_receipt_and_all_bytes(copy: OnDisk, shard: Shard) -> None:
+    assert copy.finished(shard)
     with copy.tar(shard).open("ab") as file:
         file.write(b"x")
-    assert not copy.is_done(shard)
+    assert not copy.finished(shard)
     other = shards_of(copy)["validation-000001"]
     copy.samples(other).unlink()
-    assert not copy.is_done(other)
+    assert not copy.finished(other)

@@ -20,6 +20,7 @@ from shards.problems import Kind
 from shards.receipts import Receipt
 from shards.tar import TarWriter
 from tests.shards.conftest import NAME, SERIAL, shards_of, snapshot
+from tests.shards.disk import OnDisk
 from tests.shards.harm import damage, invoke, problems, repack, replace_with_fifo
 
 TAR, TABLE, RECEIPT = f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json"
@@ -29,7 +30,7 @@ def flip(path: Path) -> None:
     damage(path, path.stat().st_size // 2)
 
 
-def swap_two_images(directory: Directory) -> None:
+def swap_two_images(directory: OnDisk) -> None:
     """Swap two images and make the receipt fit."""
     repack(
         directory,
@@ -38,30 +39,30 @@ def swap_two_images(directory: Directory) -> None:
     )
 
 
-def swap_tars(directory: Directory) -> None:
+def swap_tars(directory: OnDisk) -> None:
     one, other = directory.path / TAR, directory.path / "train-000001.tar"
     one_content = one.read_bytes()
     other.replace(one)
     other.write_bytes(one_content)
 
 
-def copy_file(name: str, new_name: str) -> Callable[[Directory], object]:
+def copy_file(name: str, new_name: str) -> Callable[[OnDisk], object]:
     return lambda directory: shutil.copy(directory.path / name, directory.path / new_name)
 
 
-def delete_file(name: str) -> Callable[[Directory], object]:
+def delete_file(name: str) -> Callable[[OnDisk], object]:
     return lambda directory: (directory.path / name).unlink()
 
 
-def resize_file(name: str, n_bytes: int) -> Callable[[Directory], object]:
+def resize_file(name: str, n_bytes: int) -> Callable[[OnDisk], object]:
     return lambda directory: os.truncate(directory.path / name, n_bytes)
 
 
-def flip_file(name: str) -> Callable[[Directory], object]:
+def flip_file(name: str) -> Callable[[OnDisk], object]:
     return lambda directory: flip(directory.path / name)
 
 
-HARMS: dict[str, Callable[[Directory], object]] = {
+HARMS: dict[str, Callable[[OnDisk], object]] = {
     "tar deleted": delete_file(TAR),
     "tar truncated": resize_file(TAR, 3000),
     "tar emptied": resize_file(TAR, 0),
@@ -87,7 +88,7 @@ HARMS: dict[str, Callable[[Directory], object]] = {
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_repair_restores_every_byte(name: str, copy: Directory, baked: Path) -> None:
+def test_repair_restores_every_byte(name: str, copy: OnDisk, baked: Path) -> None:
     HARMS[name](copy)
     harmed = snapshot(copy.path)
     assert harmed != snapshot(baked)
@@ -102,7 +103,7 @@ def test_repair_restores_every_byte(name: str, copy: Directory, baked: Path) -> 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_many_harms_are_repaired(seed: int, copy: Directory, baked: Path) -> None:
+def test_many_harms_are_repaired(seed: int, copy: OnDisk, baked: Path) -> None:
     rng = random.Random(seed)
     for name in rng.sample(sorted(HARMS), 4):
         try:
@@ -114,13 +115,13 @@ def test_many_harms_are_repaired(seed: int, copy: Directory, baked: Path) -> Non
 
 
 @pytest.mark.slow
-def test_two_workers_repair_to_the_same_bytes(copy: Directory, baked: Path) -> None:
+def test_two_workers_repair_to_the_same_bytes(copy: OnDisk, baked: Path) -> None:
     HARMS["all tars deleted"](copy)
     repair(copy.path, executor=LocalExecutor(2))
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_only_the_damaged_shard_is_baked(copy: Directory) -> None:
+def test_only_the_damaged_shard_is_baked(copy: OnDisk) -> None:
     before = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*.*") if path.is_file()}
     HARMS["tar flipped"](copy)
     result = repair(copy.path, executor=SERIAL)
@@ -138,7 +139,7 @@ def test_valid_directory_is_not_touched(baked: Path) -> None:
     assert {path.name for path in after if after[path] != before.get(path)} <= {".bake.lock"}
 
 
-def test_own_files_are_kept(copy: Directory) -> None:
+def test_own_files_are_kept(copy: OnDisk) -> None:
     own = ("notes.txt", "receipts/notes.txt", "my-train.tar", "samples/own.parquet")
     shard_like = ["train-my-backup.tar", "train.tar", "validation-imagenet.tar", "receipts/train-log.json"]
     for name in (*own, *shard_like):
@@ -159,7 +160,7 @@ def test_own_files_are_kept(copy: Directory) -> None:
 
 
 @pytest.mark.parametrize("name", [TAR, TABLE, RECEIPT, "categories.parquet", "_info.json"])
-def test_folder_in_place_of_a_file_is_refused(name: str, copy: Directory, baked: Path) -> None:
+def test_folder_in_place_of_a_file_is_refused(name: str, copy: OnDisk, baked: Path) -> None:
     (copy.path / name).unlink()
     (copy.path / name).mkdir()
     (copy.path / "train-000001.tar").unlink()
@@ -174,7 +175,7 @@ def test_folder_in_place_of_a_file_is_refused(name: str, copy: Directory, baked:
 
 
 @pytest.mark.parametrize("name", ["samples", "receipts"])
-def test_file_in_place_of_a_folder_is_refused(name: str, copy: Directory, baked: Path) -> None:
+def test_file_in_place_of_a_folder_is_refused(name: str, copy: OnDisk, baked: Path) -> None:
     shutil.rmtree(copy.path / name)
     (copy.path / name).write_text("no folder")
     before = snapshot(copy.path)
@@ -199,7 +200,7 @@ def test_file_in_place_of_a_folder_is_refused(name: str, copy: Directory, baked:
         ("README.md", Kind.INDEX),
     ],
 )
-def test_fifo_is_found_and_repaired(name: str, kind: Kind, copy: Directory, baked: Path) -> None:
+def test_fifo_is_found_and_repaired(name: str, kind: Kind, copy: OnDisk, baked: Path) -> None:
     replace_with_fifo(copy.path / name)
     expected = [(kind, name)]
     assert [problem[:2] for problem in problems(copy)] == expected
@@ -210,7 +211,7 @@ def test_fifo_is_found_and_repaired(name: str, kind: Kind, copy: Directory, bake
 
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("call", [verify, repair])
-def test_fifo_as_spec_is_an_error(call: Callable[..., object], copy: Directory) -> None:
+def test_fifo_as_spec_is_an_error(call: Callable[..., object], copy: OnDisk) -> None:
     replace_with_fifo(copy.path / "spec.yaml")
     with pytest.raises(InputError, match=r"has lost its spec\.yaml"):
         call(copy.path, executor=SERIAL)
@@ -219,7 +220,7 @@ def test_fifo_as_spec_is_an_error(call: Callable[..., object], copy: Directory) 
 # Which shards
 
 
-def test_wrong_pixels_are_repaired(copy: Directory, baked: Path) -> None:
+def test_wrong_pixels_are_repaired(copy: OnDisk, baked: Path) -> None:
     swap_two_images(copy)
     assert repair(copy.path, executor=SERIAL).problems == ()
     result = repair(copy.path, executor=SERIAL, rerender=75)
@@ -228,7 +229,7 @@ def test_wrong_pixels_are_repaired(copy: Directory, baked: Path) -> None:
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_part_is_repaired_alone(copy: Directory, baked: Path) -> None:
+def test_part_is_repaired_alone(copy: OnDisk, baked: Path) -> None:
     for name in ("train-000001.tar", TAR):
         (copy.path / name).unlink()
     result = repair(copy.path, executor=SERIAL, shards="3:5")
@@ -248,14 +249,14 @@ def test_unbaked_shards_are_baked(spec: Spec, baked: Path, tmp_path: Path) -> No
     assert snapshot(out) == snapshot(baked)
 
 
-RESUME: dict[str, Callable[[Directory], object]] = {
+RESUME: dict[str, Callable[[OnDisk], object]] = {
     "bake": lambda directory: bake(directory.spec, directory.path, executor=SERIAL),
     "repair": lambda directory: repair(directory.path, executor=SERIAL),
 }
 
 
 @pytest.mark.parametrize("name", RESUME)
-def test_interrupted_repair_resumes(name: str, copy: Directory, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_repair_resumes(name: str, copy: OnDisk, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swap_two_images(copy)  # to `bake` and to `repair` without rendering this shard looks done
     for path in sorted(copy.path.glob("*.tar"))[4:6]:
         flip(path)
@@ -271,7 +272,7 @@ def test_interrupted_repair_resumes(name: str, copy: Directory, baked: Path, mon
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_failed_shard_does_not_stop_the_others(copy: Directory, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_shard_does_not_stop_the_others(copy: OnDisk, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("train-000001", NAME, "validation-000000")
     for name in names:
         flip(copy.path / f"{name}.tar")
@@ -320,7 +321,7 @@ def test_other_categories_are_refused(baked: Path, other_table: pa.Table) -> Non
 # The command
 
 
-def test_command_prints_what_it_does(copy: Directory, baked: Path) -> None:
+def test_command_prints_what_it_does(copy: OnDisk, baked: Path) -> None:
     out = copy.path
     HARMS["tar truncated"](copy)
     shutil.copy(out / "train-000001.tar", out / "train-000044.tar")
@@ -339,7 +340,7 @@ def test_command_prints_what_it_does(copy: Directory, baked: Path) -> None:
     assert snapshot(out) == snapshot(baked)
 
 
-def test_command_notes_other_versions(copy: Directory) -> None:
+def test_command_notes_other_versions(copy: OnDisk) -> None:
     path = copy.path / "spec.yaml"
     path.write_text(path.read_text().replace("numba: ", "numba: 0.1."))
     assert open_directory(copy.path).dataset.hash == copy.dataset.hash
@@ -361,7 +362,7 @@ def test_command_takes_categories(spec: Spec, other_table: pa.Table, tmp_path: P
     assert snapshot(out) == valid
 
 
-def test_advice_of_verify_repairs(copy: Directory, baked: Path) -> None:
+def test_advice_of_verify_repairs(copy: OnDisk, baked: Path) -> None:
     swap_two_images(copy)
     selection = ("--rerender", "75", "--shards", "2:5", "--split", "train")
     verified = invoke("verify", copy.path, *selection, "--workers", "1")

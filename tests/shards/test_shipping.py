@@ -15,13 +15,13 @@ import pytest
 from fdsl import InputError, bake
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
-from shards.directory import Directory
 from shards.shipping import loader_urls, ship
 from shards.stores.contract import Store
 from shards.stores.places import open_store
 from tests.daemons import empty_place
 from tests.processes import wait_for
 from tests.shards.conftest import FDSL, SERIAL, small_spec, snapshot
+from tests.shards.disk import OnDisk
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_nothing_is_sent_twice(baked: Path, destination: Store, monkeypatch: pyt
     assert (result.n_shards, result.n_found, result.is_complete) == (0, 12, True)
 
 
-def test_unfinished_bake_is_shipped_without_index(copy: Directory, destination: Store, tmp_path: Path) -> None:
+def test_unfinished_bake_is_shipped_without_index(copy: OnDisk, destination: Store, tmp_path: Path) -> None:
     bake(copy.spec, tmp_path / "out", shards="0:5", executor=SERIAL)
     result = ship(tmp_path / "out", destination.url, executor=SERIAL)
     assert (result.n_shards, result.n_missing, result.is_complete) == (5, 7, False)
@@ -76,7 +76,7 @@ def test_unfinished_bake_is_shipped_without_index(copy: Directory, destination: 
     assert content(destination) == files(tmp_path / "out")
 
 
-def test_damaged_shard_is_not_sent(copy: Directory, destination: Store) -> None:
+def test_damaged_shard_is_not_sent(copy: OnDisk, destination: Store) -> None:
     path = copy.tar(plan_shards(copy.spec)[3])
     damaged = bytearray(path.read_bytes())
     damaged[1000] ^= 1
@@ -96,7 +96,7 @@ def test_lost_file_there_is_sent_again(baked: Path, destination: Store) -> None:
     assert content(destination) == files(baked)
 
 
-def test_other_dataset_is_refused(baked: Path, destination: Store, copy: Directory, tmp_path: Path) -> None:
+def test_other_dataset_is_refused(baked: Path, destination: Store, copy: OnDisk, tmp_path: Path) -> None:
     bake(small_spec(copy.spec.family, seed=8), tmp_path / "other", shards="0:1", executor=SERIAL)
     ship(tmp_path / "other", destination.url, executor=SERIAL)
     with pytest.raises(InputError, match="holds another dataset"):
@@ -117,7 +117,7 @@ def test_dataset_is_not_shipped_onto_itself(baked: Path) -> None:
 
 
 def test_follow_goes_on_until_the_bake_is_complete(
-    copy: Directory, destination: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: OnDisk, destination: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipping, "_POLL_S", 0.05)
     out = tmp_path / "out"

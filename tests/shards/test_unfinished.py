@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fdsl import bake, repair
-from shards.directory import Directory
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import SERIAL, snapshot
+from tests.shards.disk import OnDisk
 
 DIGITS = 16 * "0"
 OF_SHARD = (
@@ -35,7 +35,7 @@ def leave(out: Path, *names: str) -> None:
         (out / name).write_bytes(b"half")
 
 
-def test_unfinished_files_of_others_stay(copy: Directory, baked: Path) -> None:
+def test_unfinished_files_of_others_stay(copy: OnDisk, baked: Path) -> None:
     whole = snapshot(baked).keys()
     leave(copy.path, *OF_SHARD, *OF_ALL)
     bake(copy.spec, copy.path, executor=SERIAL, shards="1:9")
@@ -46,7 +46,7 @@ def test_unfinished_files_of_others_stay(copy: Directory, baked: Path) -> None:
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_repair_leaves_those_of_others(copy: Directory, baked: Path) -> None:
+def test_repair_leaves_those_of_others(copy: OnDisk, baked: Path) -> None:
     leave(copy.path, *OF_SHARD, *OF_ALL)
     repair(copy.path, executor=SERIAL, shards="1:9")
     assert snapshot(copy.path).keys() == snapshot(baked).keys() | {*OF_SHARD, *OF_ALL}
@@ -54,7 +54,7 @@ def test_repair_leaves_those_of_others(copy: Directory, baked: Path) -> None:
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_without_locks_only_repair_deletes(copy: Directory, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_only_repair_deletes(copy: OnDisk, baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process may bake the same shard at the same time."""
 
     def refuse(*arguments: object) -> None:
@@ -91,7 +91,7 @@ bake(open_directory(sys.argv[1]).spec, sys.argv[1], shards="1:9", executor=Local
 
 
 @pytest.mark.slow
-def test_two_containers_share_a_directory(copy: Directory, baked: Path) -> None:
+def test_two_containers_share_a_directory(copy: OnDisk, baked: Path) -> None:
     """Each has a host name and process numbers that mean nothing to the other."""
     if shutil.which("unshare") is None or subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
         pytest.skip("unshare may not make a PID namespace here")

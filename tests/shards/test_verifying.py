@@ -24,10 +24,10 @@ from fdsl import InputError, LocalExecutor, bake, verify
 from fdsl.dataset.plan import Shard
 from shards import verifying
 from shards.checking import Findings, check_shard
-from shards.directory import Directory
 from shards.events import Advanced, Event, Finished, Started
 from shards.problems import Kind, Problem
 from tests.shards.conftest import NAME, SERIAL, shards_of, small_spec, snapshot
+from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import damage, edit_json, invoke, problems, replace_image, the_problem
 
 TAR, TABLE, RECEIPT = f"{NAME}.tar", f"samples/{NAME}.parquet", f"receipts/{NAME}.json"
@@ -43,12 +43,12 @@ def test_valid_directory_passes(baked: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in [baked, *baked.rglob("*")]} == before, "verifying wrote something"
 
 
-def test_moved_directory_passes(copy: Directory, tmp_path: Path) -> None:
+def test_moved_directory_passes(copy: OnDisk, tmp_path: Path) -> None:
     moved = copy.path.rename(tmp_path / "moved elsewhere")
     assert not verify(moved, executor=SERIAL).problems
 
 
-def test_read_only_directory_passes(copy: Directory, mount_point: Path) -> None:
+def test_read_only_directory_passes(copy: OnDisk, mount_point: Path) -> None:
     subprocess.run(["mount", "--bind", copy.path, mount_point], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", mount_point], check=True)
     with pytest.raises(OSError, match="Read-only file system"):
@@ -57,7 +57,7 @@ def test_read_only_directory_passes(copy: Directory, mount_point: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_report_the_same_in_order(copy: Directory, shard: Shard) -> None:
+def test_two_workers_report_the_same_in_order(copy: OnDisk, shard: Shard) -> None:
     keys = [replace_image(copy, shard, k, np.zeros_like) for k in (1, 4)]
     names = ("train-000001", NAME, "train-000005", "validation-000002")
     for name in names:
@@ -84,7 +84,7 @@ def test_events_count_every_image(baked: Path) -> None:
     ("options", "n_problems"),
     [({"shards": "0:3"}, 0), ({"split": "validation"}, 0), ({"shards": "3:4"}, 1), ({"split": "train"}, 1)],
 )
-def test_part_is_verified_alone(options: dict[str, str], n_problems: int, copy: Directory, shard: Shard) -> None:
+def test_part_is_verified_alone(options: dict[str, str], n_problems: int, copy: OnDisk, shard: Shard) -> None:
     copy.tar(shard).unlink()
     assert len(problems(copy, **options)) == n_problems
 
@@ -114,7 +114,7 @@ def test_unbaked_shards_have_their_own_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "n_flips"), [("tar", 100), ("samples", 150)])
-def test_any_flipped_bit_is_found(kind: str, n_flips: int, copy: Directory, shard: Shard) -> None:
+def test_any_flipped_bit_is_found(kind: str, n_flips: int, copy: OnDisk, shard: Shard) -> None:
     path: Path = getattr(copy, kind)(shard)
     content, rng = path.read_bytes(), random.Random(0)
     for _ in range(n_flips):
@@ -126,7 +126,7 @@ def test_any_flipped_bit_is_found(kind: str, n_flips: int, copy: Directory, shar
     assert not check_shard(copy, (shard, ())).problems
 
 
-def test_damaged_png_is_named(copy: Directory, shard: Shard, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_png_is_named(copy: OnDisk, shard: Shard, capfd: pytest.CaptureFixture[str]) -> None:
     damage(copy.tar(shard), 512 + 60)
     wrong_hash, wrong_png = problems(copy)
     assert wrong_hash == (Kind.SHARD, TAR, WRONG_HASH)
@@ -136,7 +136,7 @@ def test_damaged_png_is_named(copy: Directory, shard: Shard, capfd: pytest.Captu
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 700, 5000, -1024, -1])
-def test_truncated_tar_is_found(length: int, copy: Directory, shard: Shard) -> None:
+def test_truncated_tar_is_found(length: int, copy: OnDisk, shard: Shard) -> None:
     n_bytes = copy.tar(shard).stat().st_size
     length %= n_bytes
     os.truncate(copy.tar(shard), length)
@@ -153,14 +153,14 @@ def test_truncated_tar_is_found(length: int, copy: Directory, shard: Shard) -> N
         ("tar samples receipt", Kind.UNBAKED, TAR),
     ],
 )
-def test_missing_file_is_found(missing: str, kind: Kind, path: str, copy: Directory, shard: Shard) -> None:
+def test_missing_file_is_found(missing: str, kind: Kind, path: str, copy: OnDisk, shard: Shard) -> None:
     for name in missing.split():
         getattr(copy, name)(shard).unlink()
     problem = the_problem(copy)
     assert (problem.kind, problem.path) == (kind, path)
 
 
-def test_bake_replaces_a_deleted_tar(copy: Directory, shard: Shard, baked: Path) -> None:
+def test_bake_replaces_a_deleted_tar(copy: OnDisk, shard: Shard, baked: Path) -> None:
     damage(copy.tar(shard), 2000)
     assert problems(copy)
     copy.tar(shard).unlink()
@@ -169,7 +169,7 @@ def test_bake_replaces_a_deleted_tar(copy: Directory, shard: Shard, baked: Path)
     assert snapshot(copy.path) == snapshot(baked)
 
 
-def test_unreadable_file_is_found(copy: Directory, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_found(copy: OnDisk, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the disk fails in the middle of a file."""
     open_path = Path.open
 
@@ -191,7 +191,7 @@ def test_unreadable_file_is_found(copy: Directory, shard: Shard, monkeypatch: py
 
 
 def test_failed_check_is_a_problem(baked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_once(directory: Directory, task: tuple[Shard, object]) -> Findings:
+    def fail_once(directory: OnDisk, task: tuple[Shard, object]) -> Findings:
         if task[0].name == NAME:
             raise MemoryError("no memory")
         return check_shard(directory, (task[0], ()))
@@ -213,14 +213,14 @@ def test_failed_check_is_a_problem(baked: Path, monkeypatch: pytest.MonkeyPatch)
         ("shard", "train-000004.tar"), ("spec", "0" * 64), ("spec", None), ("md5", "0" * 32), ("note", "mine"),
     ],
 )  # fmt: skip
-def test_edited_receipt_is_found(key: str, value: Any, copy: Directory, shard: Shard) -> None:
+def test_edited_receipt_is_found(key: str, value: Any, copy: OnDisk, shard: Shard) -> None:
     edit_json(copy.receipt(shard), **{key: value})
     shard_problems = [problem for problem in problems(copy) if problem.kind == Kind.SHARD]
     assert shard_problems
     assert {problem.shard for problem in shard_problems} == {NAME}
 
 
-def test_reformatted_receipt_is_found(copy: Directory, shard: Shard) -> None:
+def test_reformatted_receipt_is_found(copy: OnDisk, shard: Shard) -> None:
     path = copy.receipt(shard)
     path.write_text(json.dumps(json.loads(path.read_text())))
     problem = the_problem(copy)
@@ -229,15 +229,16 @@ def test_reformatted_receipt_is_found(copy: Directory, shard: Shard) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"shard": "train-000003.tar"}'])
-def test_unreadable_receipt_is_found(content: bytes, copy: Directory, shard: Shard) -> None:
+def test_unreadable_receipt_is_found(content: bytes, copy: OnDisk, shard: Shard) -> None:
     copy.receipt(shard).write_bytes(content)
     problem = the_problem(copy)
     assert (problem.kind, problem.path) == (Kind.SHARD, RECEIPT)
     assert "is not a readable receipt" in problem.detail
 
 
-def test_shard_of_another_dataset_is_found(copy: Directory, shard: Shard, tmp_path: Path) -> None:
-    other = bake(small_spec(copy.spec.family, seed=8), tmp_path / "other", executor=SERIAL, shards="3:4").directory
+def test_shard_of_another_dataset_is_found(copy: OnDisk, shard: Shard, tmp_path: Path) -> None:
+    bake(small_spec(copy.spec.family, seed=8), tmp_path / "other", executor=SERIAL, shards="3:4")
+    other = on_disk(tmp_path / "other")
     for path in (other.tar(shard), other.samples(shard), other.receipt(shard)):
         shutil.copy(path, copy.path / path.relative_to(other.path))
     problem = the_problem(copy)
@@ -245,7 +246,7 @@ def test_shard_of_another_dataset_is_found(copy: Directory, shard: Shard, tmp_pa
     assert f"belongs to another dataset: `spec` is {other.dataset.hash}, not {copy.dataset.hash}" in problem.detail
 
 
-def test_swapped_receipts_are_found(copy: Directory, shard: Shard) -> None:
+def test_swapped_receipts_are_found(copy: OnDisk, shard: Shard) -> None:
     one, other = copy.receipt(shard), copy.receipt(shards_of(copy)["train-000000"])
     one_content, other_content = one.read_bytes(), other.read_bytes()
     one.write_bytes(other_content)
@@ -260,7 +261,7 @@ def test_swapped_receipts_are_found(copy: Directory, shard: Shard) -> None:
 
 @pytest.mark.parametrize("content", [None, b""])
 @pytest.mark.parametrize("name", ["_info.json", "shards.parquet", "README.md"])
-def test_missing_index_file_is_found_and_baked(name: str, content: bytes | None, copy: Directory, baked: Path) -> None:
+def test_missing_index_file_is_found_and_baked(name: str, content: bytes | None, copy: OnDisk, baked: Path) -> None:
     (copy.path / name).unlink()
     if content is not None:
         (copy.path / name).write_bytes(content)
@@ -280,7 +281,7 @@ INFO_EDITS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def test_edited_info_is_found(copy: Directory) -> None:
+def test_edited_info_is_found(copy: OnDisk) -> None:
     path = copy.path / "_info.json"
     original = path.read_text()
     contents = [b"{", b"\xff\xfe", b"[]", b"[" * 9999]
@@ -293,7 +294,7 @@ def test_edited_info_is_found(copy: Directory) -> None:
         assert the_problem(copy) == (Kind.INDEX, "_info.json", "contradicts the receipts: it was edited")
 
 
-def test_edited_index_is_found(copy: Directory) -> None:
+def test_edited_index_is_found(copy: OnDisk) -> None:
     path = copy.path / "shards.parquet"
     table = pq.read_table(path)
     edited = [
@@ -319,7 +320,7 @@ def test_edited_index_is_found(copy: Directory) -> None:
         ("train.tar", Kind.FOREIGN),
     ],
 )
-def test_surplus_file_is_found(name: str, kind: Kind, copy: Directory, shard: Shard) -> None:
+def test_surplus_file_is_found(name: str, kind: Kind, copy: OnDisk, shard: Shard) -> None:
     shutil.copy(copy.tar(shard), copy.path / name)
     problem = the_problem(copy)
     assert (problem.kind, problem.path) == (kind, name)
@@ -327,7 +328,7 @@ def test_surplus_file_is_found(name: str, kind: Kind, copy: Directory, shard: Sh
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "my-train.tar", "samples/own.parquet", "receipts/notes.json"])
-def test_files_with_other_names_are_ignored(name: str, copy: Directory) -> None:
+def test_files_with_other_names_are_ignored(name: str, copy: OnDisk) -> None:
     (copy.path / name).write_text("mine")
     assert not problems(copy)
 
@@ -341,7 +342,7 @@ def test_command_reports_a_valid_directory(baked: Path) -> None:
     assert result.stdout == f"{baked}: 75 images in 12 shards are correct\n"
 
 
-def test_command_lists_problems(copy: Directory, shard: Shard) -> None:
+def test_command_lists_problems(copy: OnDisk, shard: Shard) -> None:
     damage(copy.tar(shard), 100)
     (copy.path / "validation-000001.tar").unlink()
     lines = [str(problem) for problem in problems(copy)]
@@ -358,7 +359,7 @@ def test_command_repeats_a_selection_by_its_seed(baked: Path) -> None:
     assert (second.stdout, second.exception) == (first.stdout, None)
 
 
-def test_foreign_files_are_not_sent_to_repair(copy: Directory) -> None:
+def test_foreign_files_are_not_sent_to_repair(copy: OnDisk) -> None:
     (copy.path / "train-000050.tar").mkdir()
     done = invoke("verify", copy.path, "--workers", "1")
     assert "1 problem; move or delete these files: they may be your own" in str(done.exception)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fdsl import InputError, repair, verify
-from shards.directory import Directory
 from shards.problems import Kind
 from tests.shards.conftest import SERIAL
+from tests.shards.disk import OnDisk
 from tests.shards.harm import damage, problems, replace_with_fifo, the_problem
 
 
@@ -35,7 +35,7 @@ def change_attempts(path: Path) -> None:
     ],
     ids=["edited", "truncated", "missing", "fifo"],
 )
-def test_damaged_categories_are_the_only_problem(edit: Callable[[Path], None], detail: str, copy: Directory) -> None:
+def test_damaged_categories_are_the_only_problem(edit: Callable[[Path], None], detail: str, copy: OnDisk) -> None:
     edit(copy.path / "categories.parquet")
     (copy.path / "train-000000.tar").unlink()
     problem = the_problem(copy)
@@ -44,7 +44,7 @@ def test_damaged_categories_are_the_only_problem(edit: Callable[[Path], None], d
     assert "`fdsl repair " in problem.detail
 
 
-def test_any_damage_of_categories_is_found_or_harmless(copy: Directory) -> None:
+def test_any_damage_of_categories_is_found_or_harmless(copy: OnDisk) -> None:
     path = copy.path / "categories.parquet"
     content, rng = path.read_bytes(), random.Random(0)
     n_found = 0
@@ -59,7 +59,7 @@ def test_any_damage_of_categories_is_found_or_harmless(copy: Directory) -> None:
 
 
 @pytest.mark.parametrize("call", [verify, repair])
-def test_edited_spec_is_an_error(call: Callable[..., object], copy: Directory) -> None:
+def test_edited_spec_is_an_error(call: Callable[..., object], copy: OnDisk) -> None:
     path = copy.path / "spec.yaml"
     path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
     advice = r"restore it: `fdsl bake SPEC -o NEW --shards 0:1`"
