@@ -31,6 +31,7 @@ try:
         IncompleteReadError,
         NoCredentialsError,
     )  # fmt: skip
+    from botocore.exceptions import ConnectionError as NoConnection
 except ImportError:
     raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
 
@@ -233,7 +234,7 @@ class Bucket(Uploading):
             raise OSError(
                 0, "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", place
             ) from None
-        except (HTTPClientError, IncompleteReadError) as error:
+        except (HTTPClientError, IncompleteReadError, NoConnection) as error:
             raise Unreachable(0, one_line(str(error)), place) from None
         except (BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.filename:

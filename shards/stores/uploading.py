@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -17,6 +18,7 @@ from shards.stores.contract import HashedFile
 from shards.stores.folder import file_sha256, wrong_hash
 
 Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
@@ -37,7 +39,8 @@ def retried(call: Callable[[], Result]) -> Result:
     for wait_s in WAITS_S:
         try:
             return call()
-        except Unreachable:
+        except Unreachable as error:
+            _log.warning("fdsl: %s: %s; trying again in %.0f s", error.filename, error.strerror, wait_s)
             time.sleep(wait_s)
     return call()
 

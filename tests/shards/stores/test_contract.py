@@ -105,7 +105,7 @@ def test_exclusive_create_keeps_what_exists(store: Store) -> None:
 def test_list_shows_one_folder(store: Store) -> None:
     for name in ("a", "samples/b", "samples/c", "receipts/d"):
         write(store, name, name.encode())
-    assert store.entries() == {"a": Entry(1), "samples/": Entry(0), "receipts/": Entry(0)}
+    assert store.entries() == {"a": Entry(1), "samples/": Entry(None), "receipts/": Entry(None)}
     assert store.entries("samples") == {"samples/b": Entry(9), "samples/c": Entry(9)}
     assert store.entries("nowhere") == {}
 
@@ -163,3 +163,40 @@ def test_killed_writer_leaves_nothing_visible(store: Store) -> None:
     assert store.entries() == {}
     write(store, "a", b"whole")
     assert store.entries() == {"a": Entry(5)}
+
+
+# What a bake and its checks need
+
+
+def test_file_is_read_in_pieces(store: Store) -> None:
+    content = bytes(range(256)) * 5000
+    write(store, "samples/a", content)
+    with store.open("samples/a") as file:
+        assert file.n_bytes == len(content)
+        pieces = []
+        while piece := file.read(300_000):
+            pieces.append(piece)
+    assert b"".join(pieces) == content
+
+
+def test_file_may_be_closed_early(store: Store) -> None:
+    write(store, "a", bytes(10**6))
+    with store.open("a") as file:
+        file.read(10)
+    assert store.read("a", 10**6) == bytes(10**6)
+
+
+def test_missing_file_cannot_be_opened(store: Store) -> None:
+    with pytest.raises(FileNotFoundError), store.open("a"):
+        pass
+
+
+def test_preflight_leaves_nothing(store: Store) -> None:
+    store.preflight(("samples",))
+    assert store.entries() == {}
+
+
+def test_reserved_place_is_written(store: Store) -> None:
+    with store.reserve(0, 3, ["a"]):
+        write(store, "a", b"1")
+    assert store.read("a", 1) == b"1"
