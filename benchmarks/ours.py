@@ -47,6 +47,7 @@ class Ours:
 
     def bake(self) -> None:
         """Bake the shard: tar, samples table, receipt."""
+        self.directory.receipt(self.shard).unlink()  # a shard that is done is not baked again
         bake_shard(self.directory, self.shard)
 
     def rows_of(self, instance: int) -> list[Row]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from shards.executors.contract import Executor as Executor
     from shards.executors.contract import Failed as Failed
     from shards.executors.contract import WorkerDied as WorkerDied
+    from shards.executors.dask import DaskExecutor as DaskExecutor
     from shards.executors.local import LocalExecutor as LocalExecutor
     from shards.problems import Problem as Problem
     from shards.repairing import Repaired as Repaired
@@ -57,6 +58,7 @@ _NAMES = {
     "shards.directory": ["Directory", "open_directory"],
     "shards.events": ["Advanced", "Finished", "ItemFailed", "ItemsRetried", "Started"],
     "shards.executors.contract": ["Done", "Executor", "Failed", "WorkerDied"],
+    "shards.executors.dask": ["DaskExecutor"],
     "shards.executors.local": ["LocalExecutor"],
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],

@@ -18,3 +18,8 @@ def made_with() -> dict[str, str]:
         **{name: version(name) for name in _PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+def shared_versions() -> dict[str, str]:
+    """Return the versions that machines need in common to make the same bytes."""
+    return {"fdsl": VERSION, **made_with(), "python": platform.python_version().rpartition(".")[0]}

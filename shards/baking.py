@@ -148,7 +148,12 @@ def _complete(directory: Directory, planned: Sequence[Shard]) -> int:
 
 
 def bake_shard(directory: Directory, shard: Shard) -> Receipt:
-    """Bake one shard: tar, samples table, then receipt."""
+    """Bake one shard: tar, samples table, then receipt.
+
+    Returns at once if it is done: an executor may run a task twice, and a result may be lost with its worker.
+    """
+    if receipt := directory.finished(shard):
+        return receipt
     names, store = image_names(directory.spec, shard), directory.store
     with store.create(tar_file(shard)) as file:
         tar = TarWriter(file)

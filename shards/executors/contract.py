@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -58,3 +59,18 @@ def require_executor(executor: object) -> None:
     """Raise InputError if an argument is not an executor."""
     if not isinstance(executor, Executor):
         raise InputError(f"`executor` (={shown(executor)}) must be an executor, such as LocalExecutor(2)")
+
+
+def result_of(task: Callable[[Item], Result], item: Item) -> Result:
+    """Return the result of a task in a worker.
+
+    An exception that cannot be rebuilt in another process becomes a RuntimeError.
+    """
+    try:
+        return task(item)
+    except Exception as error:
+        try:
+            copy.deepcopy(error)
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise

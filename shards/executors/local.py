@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import errno
 import multiprocessing
@@ -29,7 +28,7 @@ from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from fdsl.primitives.errors import InputError
 from shards.events import ItemsRetried, Listener, ignore
-from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied
+from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied, result_of
 from shards.executors.processors import n_processors
 from shards.executors.signals import STOPS, uninterrupted
 
@@ -86,21 +85,6 @@ def _outcome(task: Callable[[Item], Result], item: Item) -> Done[Item, Result] |
         return Done(item, task(item))
     except Exception as error:
         return Failed(item, error)
-
-
-def _result(task: Callable[[Item], Result], item: Item) -> Result:
-    """Return the result of a task in a worker.
-
-    An exception that cannot be rebuilt in the parent would break the pool there. It becomes a RuntimeError.
-    """
-    try:
-        return task(item)
-    except Exception as error:
-        try:
-            copy.deepcopy(error)
-        except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from None
-        raise
 
 
 @dataclass
@@ -162,7 +146,7 @@ class _Run(Generic[Item, Result]):
             try:
                 if self._pool is None:
                     self._pool = _ready_pool(self._n_workers)
-                future = self._pool.submit(_result, self._task, attempt.item)
+                future = self._pool.submit(result_of, self._task, attempt.item)
             except BrokenProcessPool as error:
                 future = Future()
                 future.set_exception(error)

@@ -452,3 +452,15 @@ def test_signals_wait_while_kernels_compile(spec: Spec, tmp_path: Path, monkeypa
     assert len(blocked) == 3  # search, bake, verify
     assert all({signal.SIGINT, signal.SIGTERM} <= mask for mask in blocked)
     assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_done_shard_is_not_baked_again(copy: Directory) -> None:
+    """A task may run twice, and a late one may find its shard in use."""
+    shard = shards_of(copy)["train-000003"]
+    files = (copy.tar(shard), copy.samples(shard), copy.receipt(shard))
+    before = [file.stat().st_ino for file in files]
+    assert baking.bake_shard(copy, shard) == copy.read_receipt(shard)
+    assert [file.stat().st_ino for file in files] == before, "a file that is written again is another one"
+    files[0].unlink()
+    baking.bake_shard(copy, shard)
+    assert [file.exists() for file in files] == [True, True, True]

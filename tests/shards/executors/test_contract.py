@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from fdsl import LocalExecutor
+from fdsl import DaskExecutor, LocalExecutor
 from shards.executors.contract import Done, Executor, Failed
 from tests.processes import PATIENCE_S
 from tests.shards.executors.tasks import Meeting, meet, raise_unpicklable, refuse_multiples_of_3, square
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "local, 1 worker": lambda: LocalExecutor(1),
-    "local, 2 workers": lambda: LocalExecutor(2),
-    "local, 5 workers": lambda: LocalExecutor(5),
+EXECUTORS: dict[str, Callable[[pytest.FixtureRequest], Executor]] = {
+    "local, 1 worker": lambda request: LocalExecutor(1),
+    "local, 2 workers": lambda request: LocalExecutor(2),
+    "local, 5 workers": lambda request: LocalExecutor(5),
+    "dask, 2 workers": lambda request: DaskExecutor(request.getfixturevalue("cluster").address),
 }
-"""Factories of executors by name."""
+"""Factories of executors by name. One that needs daemons asks for their fixture."""
 
 SERIAL = {"local, 1 worker"}
 """Those that run one task at a time."""
@@ -35,8 +36,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def executor(name: str) -> Executor:
-    return EXECUTORS[name]()
+def executor(name: str, request: pytest.FixtureRequest) -> Executor:
+    return EXECUTORS[name](request)
 
 
 def test_every_item_has_one_outcome(executor: Executor) -> None:
