@@ -15,11 +15,13 @@ from fdsl.console import exits
 from fdsl.console.exits import say
 from fdsl.console.options import (
     CATEGORIES_FROM,
+    EXECUTOR,
     LOG_JSON,
     NEW_OUT,
     OUT,
     QUIET,
     RERENDER,
+    SCHEDULER,
     SEED,
     SHARDS,
     SPEC,
@@ -39,24 +41,39 @@ if TYPE_CHECKING:
 
     from fdsl.console.progress import Progress
     from fdsl.dataset.spec import Spec
-    from shards.executors.local import LocalExecutor
+    from shards.executors.contract import Executor
 
 
 @dataclass(frozen=True)
 class _Job:
     """The executor and the progress display of a command."""
 
-    executor: LocalExecutor
+    executor: Executor
     progress: Progress
 
 
 @contextmanager
-def _job(workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | str | None) -> Iterator[_Job]:
+def _job(
+    workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | str | None,
+    executor: str = "local", scheduler: str | None = None,
+) -> Iterator[_Job]:  # fmt: skip
     from fdsl.console.progress import Progress
-    from shards.executors.local import LocalExecutor
 
     with opened_log(log_json, *outputs) as log, Progress(quiet, log) as progress:
-        yield _Job(LocalExecutor(workers, progress), progress)
+        yield _Job(_executor(executor, workers, scheduler, progress), progress)
+
+
+def _executor(name: str, workers: int | None, scheduler: str | None, progress: Progress) -> Executor:
+    from shards.executors.dask import DaskExecutor
+    from shards.executors.local import LocalExecutor
+
+    if (name == "dask") != (scheduler is not None):
+        raise click.UsageError("--executor dask and --scheduler ADDRESS go together")
+    if scheduler is None:
+        return LocalExecutor(workers, progress)
+    if workers is not None:
+        raise click.UsageError("--workers goes with --executor local; a Dask cluster has its own workers")
+    return DaskExecutor(scheduler)
 
 
 def _choose_seed(seed: int | None, rerender: int) -> int:
@@ -207,9 +224,9 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
 
 @fdsl.command(epilog=example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
 @SPEC
-@options(NEW_OUT, CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, QUIET, LOG_JSON)
+@options(NEW_OUT, CATEGORIES_FROM, WORKERS, EXECUTOR, SCHEDULER, SHARDS, SPLIT, QUIET, LOG_JSON)
 def bake(
-    spec: str, out: Path | str, categories_from: Path | None, workers: int | None,
+    spec: str, out: Path | str, categories_from: Path | None, workers: int | None, executor: str, scheduler: str | None,
     shards: str | None, split: str, quiet: bool, log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake the missing shards of a dataset.
@@ -223,7 +240,7 @@ def bake(
     from shards.claiming import categories_beside
 
     loaded, given = load_spec(spec), categories_from or categories_beside(spec)
-    with _job(workers, quiet, log_json, out) as job:
+    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
         result = bake(
             loaded, out, categories=given, executor=job.executor, split=split, shards=shards, listener=job.progress
         )
@@ -236,11 +253,11 @@ def bake(
 
 @fdsl.command(epilog=example("fdsl verify data/quickstart-rcdb --rerender 200"))
 @OUT
-@options(WORKERS, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
+@options(WORKERS, EXECUTOR, SCHEDULER, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(
-    out: Path | str, workers: int | None, shards: str | None, split: str, rerender: int, seed: int | None,
-    quiet: bool, log_json: Path | None, as_json: bool,
+    out: Path | str, workers: int | None, executor: str, scheduler: str | None, shards: str | None, split: str,
+    rerender: int, seed: int | None, quiet: bool, log_json: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check every shard; exit 1 and list the problems, if any.
 
@@ -252,7 +269,7 @@ def verify(
     seed = _choose_seed(seed, rerender)
     if as_json and log_json == STDOUT:
         raise click.UsageError("--json and --log-json - both write to standard output; name a file for --log-json")
-    with _job(workers, quiet, log_json, out) as job:
+    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
         result = verify(
             out, executor=job.executor, split=split, shards=shards, rerender=rerender, seed=seed, listener=job.progress
         )
@@ -265,10 +282,11 @@ def verify(
 @fdsl.command(epilog=example("fdsl repair data/quickstart-rcdb --dry-run"))
 @OUT
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
-@options(CATEGORIES_FROM, WORKERS, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
+@options(CATEGORIES_FROM, WORKERS, EXECUTOR, SCHEDULER, SHARDS, SPLIT, RERENDER, SEED, QUIET, LOG_JSON)
 def repair(
-    out: Path | str, dry_run: bool, categories_from: Path | None, workers: int | None, shards: str | None,
-    split: str, rerender: int, seed: int | None, quiet: bool, log_json: Path | None,
+    out: Path | str, dry_run: bool, categories_from: Path | None, workers: int | None, executor: str,
+    scheduler: str | None, shards: str | None, split: str, rerender: int, seed: int | None, quiet: bool,
+    log_json: Path | None,
 ) -> None:  # fmt: skip
     """Bake missing and wrong shards again, to the same bytes.
 
@@ -277,7 +295,7 @@ def repair(
     from fdsl.console.results import failure_line, repaired_lines
     from shards.repairing import repair
 
-    with _job(workers, quiet, log_json, out) as job:
+    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
         result = repair(
             out, categories=categories_from, executor=job.executor, split=split, shards=shards,
             rerender=rerender, seed=_choose_seed(seed, rerender), dry_run=dry_run, listener=job.progress,

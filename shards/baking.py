@@ -28,6 +28,7 @@ from shards.layout import RECEIPTS, SAMPLES, receipt_file, samples_file, tar_fil
 from shards.receipts import Receipt
 from shards.samples import samples_table
 from shards.searching import search_table
+from shards.sharing import require_shared_output
 from shards.stores.contract import write_content
 from shards.tar import TarWriter
 
@@ -81,7 +82,8 @@ def bake(
         The directory holds something else, another process bakes one of the shards, or the categories do not fit the spec.
         The dataset was not changed.
     OSError
-        The directory cannot be written, or its disk is full. Finished shards are kept; calling again resumes.
+        The directory cannot be written, its disk is full, or the executor's cluster is lost. Finished shards are kept;
+        calling again resumes.
     """
     require_spec(spec)
     executor = LocalExecutor(listener=listener) if executor is None else executor
@@ -113,11 +115,15 @@ def bake_shards(
 
     Raises
     ------
+    InputError
+        The workers do not see the directory.
     OSError
-        The directory cannot be written. This affects every shard, so it ends the bake.
+        The directory cannot be written, or the cluster is lost. This affects every shard, so it ends the bake.
     """
     n_images, n_total = (sum(shard.n_samples for shard in group) for group in (missing, chosen))
     failures: dict[str, str] = {}
+    if missing:
+        require_shared_output(directory.store, executor)
     with uninterrupted():
         directory.spec.family_module.compile_kernels()
         png.compile_kernels()

@@ -30,6 +30,7 @@ from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
 from shards.receipts import Receipt
+from shards.sharing import require_shared
 from shards.stores.contract import Entry, Store
 
 _INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
@@ -148,6 +149,7 @@ def verify_shards(
     directory: Directory, manifest: Manifest, selection: Selection, executor: Executor, listener: Listener
 ) -> Verified:
     """Check the selected shards of an open directory; see `verify`."""
+    require_shared(directory.store, executor)
     chosen = selection.shards
     entries = directory.entries()
     names = {name.rstrip("/") for name in entries}

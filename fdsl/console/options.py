@@ -61,6 +61,16 @@ CATEGORIES_FROM = click.option(
 WORKERS = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Number of processes; one per processor by default."
 )
+EXECUTOR = click.option(
+    "--executor",
+    type=click.Choice(["local", "dask"]),
+    default="local",
+    show_default=True,
+    help="Who does the work: processes of this machine, or a Dask cluster.",
+)
+SCHEDULER = click.option(
+    "--scheduler", metavar="ADDRESS", help="Scheduler of --executor dask, such as tcp://HOST:8786."
+)
 SHARDS = click.option(
     "--shards", metavar="A:B", help="Only shards A to B-1, counted over the selected splits, train first."
 )

@@ -68,7 +68,7 @@ class DaskExecutor:
         try:
             return Client(self.scheduler, set_as_default=False)
         except OSError:
-            raise ConnectionError(f"no Dask scheduler answers at {self.scheduler}; start it") from None
+            raise ConnectionError(f"no Dask scheduler answers at {self.scheduler}") from None
         except (ValueError, TypeError, RuntimeError) as error:
             raise InputError(f"`scheduler` (={self.scheduler}) is not usable: {error}") from None
 
@@ -118,7 +118,7 @@ class _Run(Generic[Item, Result]):
         0 while the connection to the scheduler is lost; the client restores it. Checks workers that are new.
         """
         if self._client.status == "closed":
-            raise ConnectionError("the Dask scheduler is gone and did not come back; start it again")
+            raise ConnectionError("the Dask scheduler is gone and did not come back")
         try:
             cores = self._client.ncores() if self._client.status == "running" else {}
             self._check(cores.keys() - self._checked)
@@ -127,7 +127,7 @@ class _Run(Generic[Item, Result]):
         if cores:
             self._seen_workers_at = time.monotonic()
         elif time.monotonic() - self._seen_workers_at > self._patience_s:
-            raise ConnectionError(f"the Dask scheduler has had no worker for {self._patience_s:.0f} s; start some")
+            raise ConnectionError(f"the Dask scheduler has had no worker for {self._patience_s:.0f} s")
         return sum(cores.values())
 
     def _check(self, workers: Collection[str]) -> None:

@@ -454,7 +454,7 @@ def test_signals_wait_while_kernels_compile(spec: Spec, tmp_path: Path, monkeypa
     assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_done_shard_is_not_baked_again(copy: Directory) -> None:
+def test_done_shard_is_not_baked_again(copy: OnDisk) -> None:
     """A task may run twice, and a late one may find its shard in use."""
     shard = shards_of(copy)["train-000003"]
     files = (copy.tar(shard), copy.samples(shard), copy.receipt(shard))

@@ -82,6 +82,25 @@ def die_for_13(number: int) -> int:
     return number
 
 
+class Company(NamedTuple):
+    """An item of a Dask worker, and a folder in which its deaths are counted."""
+
+    number: int
+    deaths: Path
+
+
+def die_in_company(item: Company) -> int:
+    """Kill this Dask worker for item 13, always; the first two times only when another task waits on the worker."""
+    from distributed import get_worker
+
+    if item.number == 13:
+        while len(list(item.deaths.iterdir())) < 2 and len(get_worker().state.tasks) < 2:
+            time.sleep(0.01)
+        (item.deaths / str(os.getpid())).touch()
+        kill_this_process()
+    return item.number
+
+
 def kill_this_process() -> NoReturn:
     """End at once, as the kernel ends a process when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)

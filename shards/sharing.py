@@ -1,0 +1,60 @@
+"""Checks that workers on other machines reach a dataset's store."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+from fdsl.dataset.sources import MAX_YAML_BYTES
+from fdsl.primitives.errors import InputError
+from shards.executors.contract import Executor, Failed
+from shards.executors.local import LocalExecutor
+from shards.layout import SPEC
+from shards.stores.contract import Store, write_content
+
+
+def require_shared(store: Store, executor: Executor, name: str = SPEC) -> None:
+    """Check that a worker reads the same file.
+
+    Raises
+    ------
+    InputError
+        It finds no such file, or another one.
+    OSError
+        It does not reach the store.
+    """
+    if isinstance(executor, LocalExecutor):
+        return
+    content = store.read(name, MAX_YAML_BYTES)
+    for outcome in executor.run(_Reader(store), [name]):
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        host, seen = outcome.result
+        if seen != content:
+            raise InputError(f"`out` (={store.url}) is not the same folder on {host}; name one that all machines share")
+
+
+def require_shared_output(store: Store, executor: Executor) -> None:
+    """Check that a worker reads a file that was just written; see `require_shared`."""
+    if isinstance(executor, LocalExecutor):
+        return
+    probe = f".probe.{secrets.token_hex(8)}.tmp"
+    write_content(store, probe, probe.encode())
+    try:
+        require_shared(store, executor, probe)
+    finally:
+        store.delete(probe)
+
+
+class _Reader:
+    """Task of a worker: read a file."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, name: str) -> tuple[str, bytes | None]:
+        """Return the machine's name, and what the file holds."""
+        try:
+            return socket.gethostname(), self._store.read(name, MAX_YAML_BYTES)
+        except FileNotFoundError:
+            return socket.gethostname(), None
