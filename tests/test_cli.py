@@ -398,6 +398,17 @@ def test_bake_of_one_split(small: Path) -> None:
     assert "problem" in refused("verify", "out", "--workers", 1, cwd=small.parent)
 
 
+def test_parts_make_the_whole(small: Path) -> None:
+    for part in ("2/3", "1/3"):
+        assert "missing; the same command without --shards" in succeeded(
+            "bake", small, "-o", "out", "--part", part, "--workers", 1, cwd=small.parent
+        )
+    assert "the dataset is complete" in succeeded(
+        "bake", small, "-o", "out", "--part", "3/3", "--workers", 1, cwd=small.parent
+    )
+    assert "are correct" in succeeded("verify", "out", "--part", "2/3", "--workers", 1, cwd=small.parent)
+
+
 def test_bad_shards_are_refused(small: Path) -> None:
     for shards in ("3", "a:b", "2:2", "3:1", "0:99", "-1:2"):
         message = refused("bake", small, "-o", "out", f"--shards={shards}", cwd=small.parent)

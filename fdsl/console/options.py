@@ -72,7 +72,10 @@ SCHEDULER = click.option(
     "--scheduler", metavar="ADDRESS", help="Scheduler of --executor dask, such as tcp://HOST:8786."
 )
 SHARDS = click.option(
-    "--shards", metavar="A:B", help="Only shards A to B-1, counted over the selected splits, train first."
+    "--shards",
+    "--part",
+    metavar="A:B|K/N",
+    help="Only shards A to B-1, or the K-th of N equal parts, counted over the selected splits, train first.",
 )
 SPLIT = click.option(
     "--split",

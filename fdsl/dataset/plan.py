@@ -72,7 +72,8 @@ def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> 
     Parameters
     ----------
     split : train, validation or all
-    shards : "A:B" selects shards A to B-1, as a Python slice; None selects all
+    shards : "A:B" selects shards A to B-1, as a Python slice; "K/N" selects the K-th of N nearly equal parts, counted
+        from 1; None selects all
 
     Raises
     ------
@@ -82,8 +83,16 @@ def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> 
     planned = plan_shards(spec, split)
     if shards is None:
         return planned
-    if not isinstance(shards, str) or not re.fullmatch(r"\d{0,9}:\d{0,9}", shards, re.ASCII):
-        raise InputError(f"`shards` (={str(shards)[:40]}) must be A:B, such as 0:8 for the first eight shards")
+    if not isinstance(shards, str) or not re.fullmatch(r"\d{0,9}:\d{0,9}|\d{1,9}/\d{1,9}", shards, re.ASCII):
+        raise InputError(
+            f"`shards` (={str(shards)[:40]}) must be A:B or K/N, such as 0:8 for the first eight shards, or 3/200 for the"
+            " third of 200 parts"
+        )
+    if "/" in shards:
+        part, n_parts = map(int, shards.split("/"))
+        if not 1 <= part <= n_parts <= len(planned):
+            raise InputError(f"`shards` (={shards}) must be K/N with 1 <= K <= N <= {len(planned)}, the number of shards")
+        return planned[(part - 1) * len(planned) // n_parts : part * len(planned) // n_parts]
     first, last = shards.split(":")
     start, stop = int(first or 0), int(last or len(planned))
     if not 0 <= start < stop <= len(planned):

@@ -171,11 +171,11 @@ def test_consecutive_slices_are_all_shards(cuts: set[int]) -> None:
     assert select_shards(spec, "all", ":") == select_shards(spec, "all", None) == plan_shards(spec)
 
 
-@pytest.mark.parametrize("shards", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}"])
+@pytest.mark.parametrize("shards", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}", "/", "1/", "1/2/3"])
 def test_malformed_slice_is_refused(shards: str) -> None:
     with pytest.raises(InputError) as refused:
         select_shards(small_spec("rcdb"), "all", shards)
-    assert str(refused.value) == f"`shards` (={shards}) must be A:B, such as 0:8 for the first eight shards"
+    assert str(refused.value).startswith(f"`shards` (={shards}) must be A:B or K/N, such as 0:8 ")
 
 
 @pytest.mark.parametrize("shards", ["3:3", "4:2", "12:", "0:13", "99999:100000", ":0"])
@@ -185,9 +185,25 @@ def test_slice_outside_is_refused(shards: str) -> None:
     assert str(refused.value) == f"`shards` (={shards}) must be A:B with A < B <= 12, the number of shards"
 
 
+@given(n_parts=st.integers(1, 12))
+def test_parts_are_all_shards(n_parts: int) -> None:
+    spec = small_spec("rcdb")
+    parts = [select_shards(spec, "all", f"{k}/{n_parts}") for k in range(1, n_parts + 1)]
+    assert [shard for part in parts for shard in part] == plan_shards(spec)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("shards", ["0/3", "4/3", "1/13", "0/0"])
+def test_part_outside_is_refused(shards: str) -> None:
+    with pytest.raises(InputError) as refused:
+        select_shards(small_spec("rcdb"), "all", shards)
+    rule = "must be K/N with 1 <= K <= N <= 12, the number of shards"
+    assert str(refused.value) == f"`shards` (={shards}) {rule}"
+
+
 @pytest.mark.parametrize("shards", [5, slice(0, 8), (0, 8), b"0:8"])
 def test_slice_of_another_type_is_refused(shards: Any) -> None:
-    with pytest.raises(InputError, match=r"^`shards` \(=.*\) must be A:B, such as 0:8 for the first eight shards$"):
+    with pytest.raises(InputError, match=r"^`shards` \(=.*\) must be A:B or K/N, such as 0:8 "):
         select_shards(small_spec("rcdb"), "all", shards)
 
 

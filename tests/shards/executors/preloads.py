@@ -21,9 +21,10 @@ def patch(folder, bake_shard, pack):
         return variants
 
     def announced(directory, shard):
-        receipt = bake_shard(directory, shard)
-        (folder / f"written-{os.getpid()}").touch()
-        return receipt
+        try:
+            return bake_shard(directory, shard)
+        finally:  # the command deletes unfinished files when it ends, so a late writer may fail
+            (folder / f"ended-{os.getpid()}").touch()
 
     baking._pack_images, baking.bake_shard = held, announced
 

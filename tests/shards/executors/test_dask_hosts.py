@@ -53,7 +53,7 @@ def test_cut_off_host_does_no_harm(spec: Spec, baked: Path, tmp_path: Path, monk
             assert (driver.returncode, stderr) == (0, "")
             assert "the dataset is complete" in stdout
             (tmp_path / "go").touch()
-            wait_for(lambda: any(tmp_path.glob("written-*")))
+            wait_for(lambda: any(tmp_path.glob("ended-*")))
         finally:
             cluster.stop()
     assert snapshot(out) == snapshot(baked)
