@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from fdsl.console.progress import Progress
     from fdsl.dataset.spec import Spec
     from shards.executors.contract import Executor
+
+
+_WATCH_S = 5.0
+"""Time between two prints of `fdsl status --watch`."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,29 @@ def bake(
         say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
+
+
+@fdsl.command(epilog=example("fdsl status data/quickstart-rcdb"))
+@OUT
+@click.option("--watch", is_flag=True, help="Print again every few seconds, until the dataset is complete.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def status(out: Path | str, watch: bool, as_json: bool) -> None:
+    """Show how far a bake is, on any machine.
+
+    Counts the receipts in OUT and uses the times at which they were stored. Reads no shard: `fdsl verify` does.
+    """
+    from fdsl.console.results import status_json, status_lines
+    from shards.status import read_status
+
+    while True:
+        now = read_status(out)
+        if watch and not as_json:
+            click.clear()  # on a terminal only
+        for line in status_json(now) if as_json else status_lines(out, now):
+            say(line)
+        if not watch or now.is_complete:
+            return
+        time.sleep(_WATCH_S)
 
 
 @fdsl.command(epilog=example("fdsl verify data/quickstart-rcdb --rerender 200"))

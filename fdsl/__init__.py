@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from shards.repairing import repair as repair
     from shards.searching import SearchResult as SearchResult
     from shards.searching import search_categories as search_categories
+    from shards.status import Status as Status
+    from shards.status import read_status as read_status
     from shards.verifying import Verified as Verified
     from shards.verifying import verify as verify
 
@@ -63,6 +65,7 @@ _NAMES = {
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],
     "shards.searching": ["SearchResult", "search_categories"],
+    "shards.status": ["Status", "read_status"],
     "shards.verifying": ["Verified", "verify"],
 }
 """Public names by module, as above."""

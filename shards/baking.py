@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow as pa
 from fdsl.dataset.dataset import Dataset, require_spec
 from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
 from fdsl.dataset.spec import Spec
+from fdsl.primitives.errors import encodable
 from shards import png
 from shards.claiming import claim_directory, given_dataset, stored_manifest
 from shards.directory import Directory, output_store, reserve
@@ -24,7 +26,7 @@ from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes
 from shards.index import write_index
-from shards.layout import RECEIPTS, SAMPLES, receipt_file, samples_file, tar_file
+from shards.layout import RECEIPTS, SAMPLES, failure_file, receipt_file, samples_file, tar_file
 from shards.receipts import Receipt
 from shards.samples import samples_table
 from shards.searching import search_table
@@ -136,6 +138,8 @@ def bake_shards(
             if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
                 raise outcome.error
             failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
+            note = encodable(f"{socket.gethostname()}: {reason}\n")
+            write_content(directory.store, failure_file(outcome.item), note.encode())
             listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))
     return failures

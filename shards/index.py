@@ -13,7 +13,7 @@ from fdsl.primitives.errors import InputError
 from shards.card import card
 from shards.directory import Directory
 from shards.files import parquet_bytes
-from shards.layout import CARD, INDEX, INFO
+from shards.layout import CARD, FAILED, INDEX, INFO, RECEIPTS
 from shards.receipts import Receipt
 from shards.stores.contract import write_content
 
@@ -79,6 +79,8 @@ def info_before_0_2(directory: Directory, receipts: list[Receipt]) -> dict[str, 
 def write_index(directory: Directory, receipts: list[Receipt]) -> None:
     """Write shards.parquet, the card and, last, _info.json.
 
+    Deletes the notes on failures, which other bakes have made up for.
+
     Parameters
     ----------
     receipts : of all shards, in the plan's order
@@ -92,6 +94,9 @@ def write_index(directory: Directory, receipts: list[Receipt]) -> None:
         raise InputError(
             f"`{directory.store.url}`: a receipt was deleted while the index was written; run the command again"
         )
+    for name in directory.store.entries(RECEIPTS):
+        if name.endswith(FAILED):
+            directory.store.delete(name)
     for name, content in (
         (INDEX, parquet_bytes(index_table(receipts))),
         (CARD, card(directory, receipts).encode()),

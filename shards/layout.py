@@ -22,6 +22,9 @@ SUMS = "SHA256SUMS"
 LOCK = ".bake.lock"
 """Byte k is locked by the process that bakes shard k of the plan."""
 
+FAILED = ".failed"
+"""Ending of a text beside the receipts: on which machine a shard failed, and why."""
+
 
 def tar_file(shard: Shard) -> str:
     """Return the name of a shard's tar."""
@@ -36,6 +39,11 @@ def samples_file(shard: Shard) -> str:
 def receipt_file(shard: Shard) -> str:
     """Return the name of a shard's receipt."""
     return f"{RECEIPTS}/{shard.name}.json"
+
+
+def failure_file(shard: Shard) -> str:
+    """Return the name of the file that says why a shard failed."""
+    return f"{RECEIPTS}/{shard.name}{FAILED}"
 
 
 def shard_files(shard: Shard) -> tuple[str, str, str]:

@@ -31,7 +31,7 @@ from shards.layout import (
     shard_files,
     tar_file,
 )  # fmt: skip
-from shards.stores.contract import Entry, Store, WrongHashError
+from shards.stores.contract import Store, WrongHashError
 from shards.stores.folder import Folder, file_sha256
 from shards.stores.places import open_store
 
@@ -138,7 +138,7 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
 
     def is_there(name: str) -> bool:
         path = directory.path / name
-        return path.exists() and entries.get(name) == Entry(path.stat().st_size)
+        return path.exists() and name in entries and entries[name].n_bytes == path.stat().st_size
 
     return [shard for shard in plan_shards(directory.spec) if all(map(is_there, shard_files(shard)))]
 
@@ -195,7 +195,8 @@ def _send_index(directory: Directory, store: Store) -> bool:
     """Send the index, last of all _info.json; return whether the bake has written it."""
     if not all((directory.path / name).exists() for name in (INDEX, CARD, INFO)):
         return False
-    if store.entries().get(INFO) == Entry((directory.path / INFO).stat().st_size):
+    sent = store.stat(INFO)
+    if sent is not None and sent.n_bytes == (directory.path / INFO).stat().st_size:
         return True
     for name in (INDEX, CARD):
         _put(directory, store, name)

@@ -376,7 +376,7 @@ def test_bake_reports_result_and_next_step(small: Path) -> None:
     first = succeeded("bake", small, "-o", "out", "--shards", "0:2", "--workers", 1, cwd=small.parent)
     assert re.fullmatch(
         r"out: baked 16 images in 2 shards, [\d,]+ images/s\n"
-        r"2 shards missing; the same command without --shards and --split bakes them\n",
+        r"2 shards missing; the same command without --shards, --part and --split bakes them\n",
         first,
     )
     second = succeeded("bake", small, "-o", "out", "--workers", 1, cwd=small.parent)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from fdsl.console.progress import count, duration, format_rate
 from fdsl.dataset.spec import FORMAT, Spec
-from fdsl.primitives.errors import encodable
+from fdsl.primitives.errors import encodable, one_line
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
 from shards.layout import SPEC
 from shards.problems import Kind, summary
 from shards.repairing import Repaired
+from shards.status import Status
 from shards.verifying import Verified
 
 _N_NAMES = 8
@@ -44,6 +46,30 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
         yield f"accepted   {cost.acceptance:12.2%} of category candidates (estimated)"
 
 
+def status_lines(out: Path | str, status: Status) -> Iterator[str]:
+    """Yield how far a bake is, why shards failed, and the next step."""
+    n_done = status.n_shards - len(status.missing)
+    yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
+    yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"
+    if status.images_per_s is not None:
+        yield f"rate       {format_rate(status.images_per_s):>12} images/s by all machines, over the last 10 min of work"
+    if status.idle_s is not None:
+        yield f"last shard {duration(status.idle_s):>12} ago"
+    if status.missing and status.seconds_left is not None:
+        yield f"time left  {duration(status.seconds_left):>12} at this rate"
+    for name, reason in status.failures.items():
+        yield f"failed     {name}: {one_line(reason)}"
+    if status.is_complete:
+        yield f"complete; next: fdsl verify {shlex.quote(str(out))}"
+    elif not status.missing:
+        yield "the index is missing; run the bake again"
+
+
+def status_json(status: Status) -> list[str]:
+    """Return the lines of a bake's progress as JSON."""
+    return json.dumps({**asdict(status), "seconds_left": status.seconds_left}, indent=1).splitlines()
+
+
 def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:
     """Yield what a bake did, and the next step."""
     if result.n_found:
@@ -54,7 +80,7 @@ def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:
     if result.failures:
         return
     if result.n_missing:
-        yield f"{count(result.n_missing, 'shard')} missing; the same command without --shards and --split bakes them"
+        yield f"{count(result.n_missing, 'shard')} missing; the same command without --shards, --part and --split bakes them"
     else:
         yield f"the dataset is complete; next: fdsl verify {shlex.quote(str(out))}"
 

@@ -91,7 +91,9 @@ def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> 
     if "/" in shards:
         part, n_parts = map(int, shards.split("/"))
         if not 1 <= part <= n_parts <= len(planned):
-            raise InputError(f"`shards` (={shards}) must be K/N with 1 <= K <= N <= {len(planned)}, the number of shards")
+            raise InputError(
+                f"`shards` (={shards}) must be K/N with 1 <= K <= N <= {len(planned)}, the number of shards"
+            )
         return planned[(part - 1) * len(planned) // n_parts : part * len(planned) // n_parts]
     first, last = shards.split(":")
     start, stop = int(first or 0), int(last or len(planned))

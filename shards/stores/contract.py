@@ -18,10 +18,12 @@ class Entry(NamedTuple):
     ----------
     n_bytes : size of the file; None for a folder, and for what is neither a file nor a folder
     sha256 : hash that the store itself has checked, or None if it keeps none
+    modified : when it was stored, by the store's clock, in seconds since 1970; 0 if not asked for
     """
 
     n_bytes: int | None
     sha256: str | None = None
+    modified: float = 0.0
 
 
 class HashedFile:

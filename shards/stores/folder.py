@@ -117,9 +117,13 @@ class Folder:
         try:
             with os.scandir(self.path / folder) as scan:
                 for entry in scan:
-                    if not HIDDEN.fullmatch(entry.name):
-                        slash = "/" if entry.is_dir() else ""
-                        found[f"{prefix}{entry.name}{slash}"] = Entry(entry.stat().st_size if entry.is_file() else None)
+                    if HIDDEN.fullmatch(entry.name):
+                        continue
+                    if not entry.is_file():
+                        found[f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}"] = Entry(None)
+                        continue
+                    status = entry.stat()
+                    found[prefix + entry.name] = Entry(status.st_size, modified=status.st_mtime)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return found

@@ -180,7 +180,7 @@ class Bucket(Uploading):
                 name = item["Key"].removeprefix(self.prefix)
                 is_folder = item["Key"] == prefix  # some tools create a folder as an empty object
                 if not is_folder and not HIDDEN.fullmatch(name.rpartition("/")[2]):
-                    found[name] = Entry(item["Size"])
+                    found[name] = Entry(item["Size"], modified=item["LastModified"].timestamp())
             for item in answer.get("CommonPrefixes", ()):
                 found[item["Prefix"].removeprefix(self.prefix)] = Entry(None)
             if not answer.get("IsTruncated"):

@@ -52,7 +52,7 @@ _READ = 'test -e "$1" || exit 3; test -f "$1" && test "$(stat -Lc %s "$1")" -le 
 _SIZE = 'test -e "$1" || exit 3; test -f "$1" || exit 5; stat -Lc %s "$1"'
 _STAT = 'test -f "$1" || exit 3; stat -Lc %s "$1" && sha256sum < "$1"'
 _SWEEP = 'find "$1" -maxdepth 2 -type f -regextype posix-extended -regex ".*/\\.[^/]*\\.[0-9a-f]{16}\\.tmp" -delete'
-_LIST = 'test -d "$1" || exit 0; find -L "$1" -mindepth 1 -maxdepth 1 -printf "%y %s %f\\0"'
+_LIST = 'test -d "$1" || exit 0; find -L "$1" -mindepth 1 -maxdepth 1 -printf "%y %s %T@ %f\\0"'
 
 
 _MAX_FOLDER = 50
@@ -181,12 +181,13 @@ class Host(Uploading):
         prefix = f"{folder}/" if folder else ""
         found = {}
         for line in retried(lambda: self._run(folder, _LIST, self._path(folder))).split(b"\0")[:-1]:
-            kind, n_bytes, raw = line.split(b" ", 2)
+            kind, n_bytes, modified, raw = line.split(b" ", 3)
             name = raw.decode(errors="surrogateescape")
             if kind == b"d":
                 found[f"{prefix}{name}/"] = Entry(None)
             elif not HIDDEN.fullmatch(name):
-                found[f"{prefix}{name}"] = Entry(int(n_bytes) if kind == b"f" else None)
+                is_file = kind == b"f"
+                found[f"{prefix}{name}"] = Entry(int(n_bytes), modified=float(modified)) if is_file else Entry(None)
         return found
 
     def delete(self, name: str) -> None:

@@ -171,7 +171,9 @@ def test_consecutive_slices_are_all_shards(cuts: set[int]) -> None:
     assert select_shards(spec, "all", ":") == select_shards(spec, "all", None) == plan_shards(spec)
 
 
-@pytest.mark.parametrize("shards", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}", "/", "1/", "1/2/3"])
+@pytest.mark.parametrize(
+    "shards", ["", "5", "a:b", "1:2:3", "-1:2", "0:-1", " 0:2", "0.5:2", "0:\N{SUPERSCRIPT TWO}", "/", "1/", "1/2/3"]
+)
 def test_malformed_slice_is_refused(shards: str) -> None:
     with pytest.raises(InputError) as refused:
         select_shards(small_spec("rcdb"), "all", shards)
