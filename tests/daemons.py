@@ -120,10 +120,12 @@ class SshServer:
 
     def start(self) -> None:
         """Start the daemon and wait until it listens."""
-        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd separates privileges there
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd separates privileges there
         options = {
             "Port": self.port, "ListenAddress": "127.0.0.1", "HostKey": self.folder / "host", "StrictModes": "no",
             "AuthorizedKeysFile": self.folder / "authorized", "UsePAM": "no", "PidFile": "none", "MaxStartups": "100",
+            "SetEnv": "SHLVL=2",  # a deeper bash reads no ~/.bashrc, which may be slow
         }  # fmt: skip
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         with (self.folder / "log").open("a") as log:

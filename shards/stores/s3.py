@@ -48,7 +48,7 @@ def _shared_client() -> Any:
     return boto3.session.Session().client(
         "s3",
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 6},
+            retries={"mode": "standard", "total_max_attempts": 3},
             connect_timeout=10,
             read_timeout=120,
             max_pool_connections=32,
