@@ -46,12 +46,13 @@ def free_ports(n: int) -> list[int]:
 
 
 class S3Server:
-    """SeaweedFS with the users `me`, who may do all, and `writer`, who may not create buckets; the secret is `secret`."""
+    """SeaweedFS. `me` may do all, `writer` may not create buckets, `reader` may not write. The secret is `secret`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.master, self.volume, self.filer, self.port = free_ports(4)
-        actions = {"me": ["Admin", "Read", "Write", "List"], "writer": ["Read", "Write", "List"]}
+        reading = ["Read", "List"]
+        actions = {"me": ["Admin", "Write", *reading], "writer": ["Write", *reading], "reader": reading}
         identities = [
             {"name": name, "credentials": [{"accessKey": name, "secretKey": "secret"}], "actions": may}
             for name, may in actions.items()

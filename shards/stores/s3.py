@@ -22,7 +22,14 @@ from shards.stores.uploading import Unreachable, Uploading, retried, too_large
 try:
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+    )
 except ImportError:
     raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
 
@@ -201,7 +208,7 @@ class Bucket(Uploading):
             raise OSError(
                 0, "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", place
             ) from None
-        except HTTPClientError as error:
+        except (HTTPClientError, EndpointConnectionError, ConnectTimeoutError) as error:
             raise Unreachable(0, one_line(str(error)), place) from None
         except (BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.filename:
