@@ -338,6 +338,44 @@ def repair(
         )
 
 
+@fdsl.command(epilog=example("fdsl ship data/quickstart-rcdb s3://bucket/rcdb"))
+@OUT
+@click.argument("destination")
+@click.option("--follow", is_flag=True, help="Continue until a bake of OUT that still runs is complete.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of shards sent at once."
+)
+@options(QUIET, LOG_JSON)
+def ship(out: Path, destination: str, follow: bool, workers: int, quiet: bool, log_json: Path | None) -> None:
+    """Copy the finished shards of a dataset to another place.
+
+    DESTINATION is a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER. Run the same command again to resume after an
+    interruption. The copy can be checked without fdsl: sha256sum --check SHA256SUMS.
+    """
+    from fdsl.console.results import failure_line, shipped_lines
+    from shards.shipping import ship
+
+    with _job(workers, quiet, log_json, out, Path(destination)) as job:
+        result = ship(out, destination, executor=job.executor, follow=follow, listener=job.progress)
+    for line in shipped_lines(destination, result):
+        say(line)
+    if result.failures:
+        raise click.ClickException(failure_line(out, result.failures))
+
+
+@fdsl.command(epilog=example("fdsl urls s3://bucket/rcdb"))
+@click.argument("destination")
+@click.option(
+    "--split", type=click.Choice(["train", "validation"]), default="train", show_default=True, help="Only this split."
+)
+@click.option("--base", metavar="URL", help="Where loaders find DESTINATION, if elsewhere: http://HOST/FOLDER.")
+def urls(destination: str, split: str, base: str | None) -> None:
+    """Print the shards of a split as one URL for webdataset."""
+    from shards.shipping import loader_urls
+
+    say(loader_urls(destination, split, base))
+
+
 def main() -> None:
     """Run `fdsl`."""
     prepare()

@@ -11,9 +11,9 @@ class Started(NamedTuple):
 
     Attributes
     ----------
-    activity : search, bake or verify
+    activity : search, bake, verify or ship
     dataset : name of the dataset
-    unit : categories or images
+    unit : categories, images or shards
     n_total : units in all
     n_done : units that were done before
     """

@@ -6,7 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,15 +93,19 @@ def ship(
     directory, store = open_directory(out), open_store(destination, "destination")
     executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
     claim_destination(directory, store)
-    there = _proven(directory, store)
+    there, n_planned = _proven(directory, store), len(plan_shards(directory.spec))
     n_found = len(there)
+    if n_found < n_planned:
+        _put(directory, store, SPEC)  # shows that the place can be written, before anything long begins
+    listener(Started("ship", directory.spec.name, "shards", n_planned, n_found))
     while True:
         failures = _send_finished(directory, store, there, executor, listener)
-        n_missing = len(plan_shards(directory.spec)) - len(there)
+        n_missing = n_planned - len(there)
         is_complete = not n_missing and _send_index(directory, store)
         if is_complete or failures or not follow:
             break
         time.sleep(_POLL_S)
+    listener(Finished("ship"))
     sent = there[n_found:]
     n_bytes = sum((directory.path / tar_file(shard)).stat().st_size for shard in sent)
     return Shipped(len(sent), n_bytes, n_found, n_missing, is_complete, failures)
@@ -120,11 +124,14 @@ def claim_destination(directory: Directory, store: Store) -> None:
     names = store.entries()
     if SPEC not in names and (foreign := sorted(set(names) - {f"{SAMPLES}/", f"{RECEIPTS}/", CATEGORIES})):
         raise InputError(f"`destination` (={store.url}) holds other files ({foreign[0]}); name a new or empty place")
-    if SPEC in names and store.read(SPEC, _MAX_SPEC_BYTES) != read_bounded(directory.path / SPEC, _MAX_SPEC_BYTES):
+    spec = read_bounded(directory.path / SPEC, _MAX_SPEC_BYTES)
+    if SPEC not in names:
+        with suppress(FileExistsError), store.create(SPEC, exclusive=True) as file:
+            file.write(spec)
+    if store.read(SPEC, _MAX_SPEC_BYTES) != spec:
         raise InputError(f"`destination` (={store.url}) holds another dataset: its {SPEC} differs; name another place")
-    for name in (SPEC, CATEGORIES):
-        if name not in names:
-            _put(directory, store, name)
+    if CATEGORIES not in names:
+        _put(directory, store, CATEGORIES)
 
 
 def _put(directory: Directory, store: Store, name: str) -> None:
@@ -152,16 +159,13 @@ def _send_finished(
     ----------
     there : shards that are there; those that are sent are appended
     """
-    planned, known = plan_shards(directory.spec), set(there)
+    known = set(there)
     failures: dict[str, str] = {}
-    ready = list(directory.all_finished([shard for shard in planned if shard not in known]))
-    if not ready:
-        return {}
-    listener(Started("ship", directory.spec.name, "shards", len(planned), len(there)))
+    ready = list(directory.all_finished([shard for shard in plan_shards(directory.spec) if shard not in known]))
     with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
         for outcome in outcomes:
             shard = outcome.item
-            if not isinstance(outcome, Failed):
+            if not isinstance(outcome, Failed) or _was_sent_by_another(directory, store, outcome):
                 there.append(shard)
                 listener(Advanced(1, shard.name))
                 continue
@@ -169,8 +173,12 @@ def _send_finished(
                 raise outcome.error
             failures[shard.name] = str(outcome.error)
             listener(ItemFailed(shard.name, failures[shard.name]))
-    listener(Finished("ship"))
     return failures
+
+
+def _was_sent_by_another(directory: Directory, store: Store, failed: Failed[Shard]) -> bool:
+    """Return whether a second `ship` completed the destination, then swept the file that this one was writing."""
+    return isinstance(failed.error, FileNotFoundError) and failed.item in _proven(directory, store)
 
 
 def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
@@ -220,18 +228,28 @@ def _sums(directory: Directory) -> Iterator[str]:
         yield f"{file_sha256(directory.path / name)}  {name}\n"
 
 
-def loader_urls(destination: Path | str, split: str = "train") -> str:
+def loader_urls(destination: Path | str, split: str = "train", base: str | None = None) -> str:
     """Return the shards of a split as one URL with a range, as webdataset takes it.
+
+    Parameters
+    ----------
+    destination : where the shards are; see `ship`
+    split : train or validation
+    base : where loaders find the destination, such as http://HOST/FOLDER
 
     Raises
     ------
     InputError
-        The place has no shard of this split.
+        The place has no shard of this split, or misses one in between.
     """
     store = open_store(destination, "destination")
-    numbers = sorted(
-        name[len(split) + 1 : -4] for name in store.entries() if re.fullmatch(rf"{split}-\d{{6}}\.tar", name)
-    )
-    if not numbers:
+    names = {name for name in store.entries() if re.fullmatch(rf"{split}-\d{{6}}\.tar", name)}
+    if not names:
         raise InputError(f"`destination` (={store.url}) has no shard of `split` (={split}); ship or bake one there")
-    return store.loader_url(f"{split}-{{{numbers[0]}..{numbers[-1]}}}.tar")
+    first, last = (int(name[-10:-4]) for name in (min(names), max(names)))
+    if missing := {f"{split}-{number:06d}.tar" for number in range(first, last)} - names:
+        raise InputError(
+            f"`destination` (={store.url}) misses {min(missing)}; complete it by `fdsl ship` or `fdsl bake`"
+        )
+    pattern = f"{split}-{{{first:06d}..{last:06d}}}.tar"
+    return store.loader_url(pattern) if base is None else f"{base.rstrip('/')}/{pattern}"

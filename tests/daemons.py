@@ -46,12 +46,13 @@ def free_ports(n: int) -> list[int]:
 
 
 class S3Server:
-    """SeaweedFS with the users `me`, who may do all, and `writer`, who may not create buckets; the secret is `secret`."""
+    """SeaweedFS. `me` may do all, `writer` may not create buckets, `reader` may not write. The secret is `secret`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.master, self.volume, self.filer, self.port = free_ports(4)
-        actions = {"me": ["Admin", "Read", "Write", "List"], "writer": ["Read", "Write", "List"]}
+        reading = ["Read", "List"]
+        actions = {"me": ["Admin", "Write", *reading], "writer": ["Write", *reading], "reader": reading}
         identities = [
             {"name": name, "credentials": [{"accessKey": name, "secretKey": "secret"}], "actions": may}
             for name, may in actions.items()
@@ -120,10 +121,12 @@ class SshServer:
 
     def start(self) -> None:
         """Start the daemon and wait until it listens."""
-        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd separates privileges there
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd separates privileges there
         options = {
             "Port": self.port, "ListenAddress": "127.0.0.1", "HostKey": self.folder / "host", "StrictModes": "no",
             "AuthorizedKeysFile": self.folder / "authorized", "UsePAM": "no", "PidFile": "none", "MaxStartups": "100",
+            "SetEnv": "SHLVL=2",  # a deeper bash reads no ~/.bashrc, which may be slow
         }  # fmt: skip
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         with (self.folder / "log").open("a") as log:

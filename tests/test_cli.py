@@ -563,6 +563,52 @@ def test_verify_refuses_what_is_no_dataset(tmp_path: Path) -> None:
     assert "is not a directory" in refused("verify", tmp_path / "nowhere")
 
 
+# Shipping; with real servers in tests/shards/test_shipping_faults.py
+
+
+def test_ship_and_urls_tell_the_next_step(small: Path) -> None:
+    folder = small.parent
+    succeeded("bake", small, "-o", "out", "--shards", "0:3", "--workers", 1, cwd=folder)
+    text = succeeded("ship", "out", "there", "--workers", 1, "--log-json", "log", cwd=folder)
+    assert text == (
+        "there: sent 3 shards, 0.00 GB\n"
+        "there misses 1 shard, not baked yet; run the same command after the bake, or with --follow\n"
+    )
+    assert [event["event"] for event in events(folder / "log")] == ["started", *["advanced"] * 3, "finished"]
+    succeeded("bake", small, "-o", "out", "--workers", 1, cwd=folder)
+    assert succeeded("ship", "out", "there", "--workers", 1, "--follow", cwd=folder) == (
+        "there: 3 shards already there, skipped\n"
+        "there: sent 1 shard, 0.00 GB\n"
+        "there is complete; next: fdsl urls there\n"
+    )
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder / "there", check=True)
+    assert succeeded("urls", "there", cwd=folder) == f"{folder}/there/train-{{000000..000002}}.tar\n"
+    url = succeeded("urls", "there", "--split", "validation", "--base", "http://host/x/", cwd=folder)
+    assert url == "http://host/x/validation-{000000..000000}.tar\n"
+
+
+def test_unusable_destinations_are_one_line(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy.parent / "mine").mkdir()
+    (copy.parent / "mine" / "thesis.tex").write_text("mine")
+    for destination, words in (
+        (
+            "gs://bucket/x",
+            "`destination` (=gs://bucket/x): gs:// is not supported; name a folder, an s3:// or an ssh:// URL",
+        ),
+        ("mine", "`destination` (=mine) holds other files (thesis.tex); name a new or empty place"),
+        ("out", "`destination` (=out) is the dataset itself; name another place"),
+        ("small.yaml", "`small.yaml`: Not a directory"),
+    ):
+        assert words in refused("ship", "out", destination, "--workers", 1, cwd=copy.parent)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.delitem(sys.modules, "shards.stores.s3", raising=False)
+    line = refused("ship", copy, "s3://bucket/x", "--workers", 1)
+    assert line == "fdsl: s3:// needs the package boto3; install it: pip install 'fdsl[s3]'"
+    monkeypatch.setenv("PATH", str(copy))
+    line = refused("ship", copy, "ssh://host/x", "--workers", 1)
+    assert line == "fdsl: `destination` (=ssh://host/x) needs the command ssh; install it"
+
+
 # Progress
 
 

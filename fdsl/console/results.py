@@ -16,6 +16,7 @@ from shards.baking import Baked
 from shards.layout import SPEC
 from shards.problems import Kind, summary
 from shards.repairing import Repaired
+from shards.shipping import Shipped
 from shards.status import Status
 from shards.verifying import Verified
 
@@ -90,6 +91,19 @@ def failure_line(out: Path | str, failures: dict[str, str]) -> str:
     name, reason = next(iter(failures.items()))
     more = f" and {count(len(failures) - 1, 'other shard')}" if len(failures) > 1 else ""
     return f"{out}: {name}{more} failed: {reason}; finished shards are kept"
+
+
+def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
+    """Yield what was sent, and the next step."""
+    if result.n_found:
+        yield f"{destination}: {count(result.n_found, 'shard')} already there, skipped"
+    if result.n_shards:
+        yield f"{destination}: sent {count(result.n_shards, 'shard')}, {result.n_bytes / 1e9:,.2f} GB"
+    if result.is_complete:
+        yield f"{destination} is complete; next: fdsl urls {shlex.quote(destination)}"
+    elif not result.failures:
+        missing = count(result.n_missing, "shard") if result.n_missing else "the index"
+        yield f"{destination} misses {missing}, not baked yet; run the same command after the bake, or with --follow"
 
 
 def verified_lines(out: Path | str, result: Verified, seed: int) -> Iterator[str]:

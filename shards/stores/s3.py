@@ -30,7 +30,7 @@ try:
         HTTPClientError,
         IncompleteReadError,
         NoCredentialsError,
-    )  # fmt: skip
+    )
     from botocore.exceptions import ConnectionError as NoConnection
 except ImportError:
     raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
@@ -57,7 +57,7 @@ def _shared_client() -> Any:
     return boto3.session.Session().client(
         "s3",
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 6},
+            retries={"mode": "standard", "total_max_attempts": 3},
             connect_timeout=10,
             read_timeout=120,
             max_pool_connections=32,

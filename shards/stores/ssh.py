@@ -34,11 +34,16 @@ _URL = re.compile(
 )
 _SSH_FAILED = 255
 """Exit code of ssh itself, as opposed to the command there."""
+_RSYNC_CUT = (10, 12, 30, 35, _SSH_FAILED)
+"""Exit codes of rsync if the connection failed: socket, protocol, timeouts, ssh."""
 _ADVICE = {
     "HOST IDENTIFICATION HAS CHANGED": "the host key changed; if that is expected, remove the old one: ssh-keygen -R",
     "Host key verification failed": "the host key is unknown; connect once by hand and compare it",
+    "Permission denied (13)": "this user may not write there; choose another folder",
     "Permission denied (": "the login is refused; `ssh` must work without a password: use a key and ssh-agent",
     "Could not resolve hostname": "the host name is unknown",
+    "No space left on device": "the disk there is full; free space on it",
+    "Disk quota exceeded": "the disk quota there is used up; free space there",
     "rsync: command not found": "rsync is missing there; install it",
     "rsync: not found": "rsync is missing there; install it",
 }
@@ -142,7 +147,7 @@ class Host(Uploading):
                 [*rsync, str(path), f"{self.host}:{hidden}"], stdin=subprocess.DEVNULL, capture_output=True, check=False
             )
             if done.returncode:
-                raise self._error(name, done.stderr, may_pass=True)
+                raise self._error(name, done.stderr, may_pass=done.returncode in _RSYNC_CUT)
             self._run(name, _PUBLISH_NEW if exclusive else _PUBLISH, hidden, str(target), sha256)
 
         retried(send)

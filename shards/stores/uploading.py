@@ -18,7 +18,9 @@ from shards.stores.contract import HashedFile
 from shards.stores.folder import file_sha256, wrong_hash
 
 Result = TypeVar("Result")
+
 _log = logging.getLogger(__name__)
+"""Where waiting is told: standard error, also of worker processes, unless the program configures logging."""
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
@@ -31,16 +33,19 @@ class Unreachable(ConnectionError):
 def retried(call: Callable[[], Result]) -> Result:
     """Return the result of a call, tried again while the store is unreachable.
 
+    Logs a warning before each wait.
+
     Raises
     ------
     Unreachable
         The last try failed, too.
     """
-    for wait_s in WAITS_S:
+    for n_tries, wait_s in enumerate(WAITS_S, 1):
         try:
             return call()
         except Unreachable as error:
-            _log.warning("fdsl: %s: %s; trying again in %.0f s", error.filename, error.strerror, wait_s)
+            advice = f"trying again in {wait_s:.0f} s ({n_tries} of {len(WAITS_S)})"
+            _log.warning("%s: %s; %s", error.filename, error.strerror, advice)
             time.sleep(wait_s)
     return call()
 

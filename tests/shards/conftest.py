@@ -22,7 +22,9 @@ from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import Shard, plan_shards
 from shards.directory import Directory
 from shards.layout import LOCK
-from tests.daemons import s3_server, ssh_server  # noqa: F401 - fixtures
+from shards.stores.contract import Store
+from shards.stores.places import open_store
+from tests.daemons import empty_place, s3_server, ssh_server  # noqa: F401 - fixtures
 from tests.processes import PATIENCE_S
 from tests.shards.disk import OnDisk, on_disk
 
@@ -137,6 +139,25 @@ def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def copy(baked: Path, tmp_path: Path) -> OnDisk:
     """A copy of the baked dataset, to damage."""
     return on_disk(Path(shutil.copytree(baked, tmp_path / "copy")))
+
+
+@pytest.fixture(params=["folder", "s3", "ssh"])
+def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty place of each kind."""
+    return open_store(empty_place(request.param, request, tmp_path / "there", monkeypatch))
+
+
+def content(store: Store) -> dict[str, str]:
+    """Return the SHA-256 of each file of a shipped dataset, by name."""
+    names = [*store.entries(), *store.entries("samples"), *store.entries("receipts")]
+    return {
+        name: hashlib.sha256(store.read(name, 10**8)).hexdigest() for name in names if not name.endswith(("/", "SUMS"))
+    }
+
+
+def files(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a baked directory, by name."""
+    return {name: digest for name, digest in snapshot(path).items() if digest}
 
 
 @pytest.fixture

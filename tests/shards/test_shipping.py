@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,32 +19,13 @@ from fdsl.dataset.plan import plan_shards
 from shards import shipping
 from shards.shipping import loader_urls, ship
 from shards.stores.contract import Store
-from shards.stores.places import open_store
-from tests.daemons import empty_place
+from tests.daemons import S3Server, use_s3
 from tests.processes import wait_for
-from tests.shards.conftest import FDSL, SERIAL, small_spec, snapshot
+from tests.shards.conftest import FDSL, SERIAL, content, files, small_spec
 from tests.shards.disk import OnDisk
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(params=["folder", "s3", "ssh"])
-def destination(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty place of each kind."""
-    return open_store(empty_place(request.param, request, tmp_path / "there", monkeypatch))
-
-
-def content(store: Store) -> dict[str, str]:
-    """Return the SHA-256 of each file of a shipped dataset, by name."""
-    names = [*store.entries(), *store.entries("samples"), *store.entries("receipts")]
-    return {
-        name: hashlib.sha256(store.read(name, 10**8)).hexdigest() for name in names if not name.endswith(("/", "SUMS"))
-    }
-
-
-def files(path: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a baked directory, by name."""
-    return {name: digest for name, digest in snapshot(path).items() if digest}
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("family", ["rcdb"], indirect=True, scope="session")]
+"""Shipping knows files only, so one family will do."""
 
 
 def test_shipped_dataset_is_equal(baked: Path, destination: Store, tmp_path: Path) -> None:
@@ -137,17 +120,61 @@ def test_follow_goes_on_until_the_bake_is_complete(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 def test_loader_reads_the_urls(baked: Path, destination: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import webdataset
-
     ship(baked, destination.url, executor=SERIAL)
     url = loader_urls(destination.url)
     if "aws" in url and shutil.which("aws", path=Path(sys.executable).parent) is None:
         assert url == f"pipe:aws s3 cp {destination.url}/train-{{000000..000008}}.tar -"
-        pytest.skip("no aws command: pip install awscli")
+        pytest.skip("no aws command: pip install awscli; tests/trainer reads by it, too")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    samples = list(webdataset.WebDataset(url, shardshuffle=False, empty_check=False))
-    assert len(samples) == 60
-    assert len({sample["__key__"] for sample in samples}) == 60
+    assert n_samples(url) == 60
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_loader_reads_over_http(baked: Path, tmp_path: Path) -> None:
+    ship(baked, tmp_path / "there", executor=SERIAL)
+    with http_server(tmp_path / "there") as base:
+        assert n_samples(loader_urls(tmp_path / "there", base=base)) == 60
+        assert n_samples(loader_urls(tmp_path / "there", "validation", base=base)) == 15
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_loader_reads_presigned_urls(baked: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_s3(s3_server, monkeypatch)
+    from shards.stores import s3
+
+    ship(baked, "s3://shards/presigned", executor=SERIAL)
+    sign = partial(s3._client().generate_presigned_url, "get_object")
+    keys = [f"presigned/train-{number:06d}.tar" for number in range(9)]
+    assert n_samples([sign(Params={"Bucket": "shards", "Key": key}) for key in keys]) == 60
+
+
+def n_samples(urls: str | list[str]) -> int:
+    """Return how many samples webdataset reads."""
+    import webdataset
+
+    keys = [sample["__key__"] for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)]
+    assert len(set(keys)) == len(keys)
+    return len(keys)
+
+
+@contextmanager
+def http_server(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP; yields its URL."""
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().split(" port ")[1].split()[0]
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def test_gap_is_no_range(baked: Path, destination: Store) -> None:
+    ship(baked, destination.url, executor=SERIAL)
+    destination.delete("train-000003.tar")
+    with pytest.raises(InputError, match=r"misses train-000003\.tar; complete it by `fdsl ship`"):
+        loader_urls(destination.url)
 
 
 SHIP = """
