@@ -57,9 +57,11 @@ def free_cores(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sy
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)  # versions 1 and 2
         group = mount / ("cpu" if controllers else "") / path.lstrip("/")
-        for folder in (group, *group.parents) if "cpu" in (controllers or "cpu").split(",") else ():
+        for folder in (group, *group.parents):
             with contextlib.suppress(OSError, ValueError):  # no limit: no such file, or "max"
                 quota, period = map(int, " ".join((folder / name).read_text() for name in names).split())
                 n_cores = min(n_cores, quota // period) if quota > 0 else n_cores  # version 1 says -1
