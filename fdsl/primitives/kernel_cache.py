@@ -47,10 +47,10 @@ def _hashed(cache: IndexDataCacheFile, path: str) -> Iterator[io.BytesIO]:
         file.write(content.getvalue() + sha256(content.getbuffer()).digest())
 
 
-def _is_whole(path: str) -> bool:
+def _is_whole(path: Path) -> bool:
     """Return whether a file exists and ends with its hash."""
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             content = file.read()
     except FileNotFoundError:
         return False
@@ -59,7 +59,7 @@ def _is_whole(path: str) -> bool:
 
 def _index_or_empty(cache: IndexDataCacheFile) -> Any:
     """Return the index of a kernel's files; empty if it is torn."""
-    return _load_index(cache) if _is_whole(cache._index_path) else {}
+    return _load_index(cache) if _is_whole(Path(cache._index_path)) else {}
 
 
 def _kernel_or_miss(cache: IndexDataCacheFile, name: str) -> Any:
@@ -67,7 +67,7 @@ def _kernel_or_miss(cache: IndexDataCacheFile, name: str) -> Any:
 
     Raises OSError if the file is torn; numba then compiles, as if the file were missing.
     """
-    if not _is_whole(cache._data_path(name)):
+    if not _is_whole(Path(cache._cache_path, name)):
         raise OSError(f"{name} is torn")
     return _load_data(cache, name)
 
