@@ -293,15 +293,16 @@ def test_endless_checkpoints_are_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_six_hundred_shards_need_few_files(tmp_path: Path) -> None:
+    limited = ["bash", "-c", 'ulimit -n 256; exec "$@"', "bash"]
+    code = "from trainer.data import N_OPEN; print(N_OPEN)"
+    done = subprocess.run([*limited, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "64\n"
     folder = write_dataset(tmp_path / "data", [1] * 600, [1] * 300)
     arguments = command("--data", folder, "--out", tmp_path / "run", "--epochs", "1", *LITTLE, "--batch", "60")
-    process = start(["bash", "-c", 'ulimit -n 256; exec "$@"', "bash", *arguments])
+    process = start([*limited, *arguments])
     try:
         _, text = process.communicate(timeout=PATIENCE_S)
     finally:
         kill_all({process.pid, *descendants(process.pid)})
     assert process.returncode == 0, text
     assert (tmp_path / "run" / "model.safetensors").exists()
-    code = "from trainer.data import N_OPEN; print(N_OPEN)"
-    limited = ["bash", "-c", 'ulimit -n 256; exec "$@"', "bash", sys.executable, "-c", code]
-    assert subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "64\n"
