@@ -13,7 +13,7 @@ import yardsticks
 from measures import Agreement, Ratio, clock, ratio_of
 from ours import Ours, prepare_ours
 from pictures import Picture, compare, encoded_bytes, read_pictures
-from published import PUBLISHED, clock_published
+from published import PUBLISHED, clock_published, clock_shared
 
 N_CATEGORIES = 80
 N_ROUNDS = 7
@@ -31,6 +31,7 @@ class FamilyResult:
     stages_us : stages of our shard; the last one is the rest
     shard_us : our whole shard
     published_us, ratio, agreement : the published procedure; None if the family has none
+    shared_us, shared_ratio : the same with several views of each cloud; None if the family has no such
     t1_us : the plainest chaos game of 10,000 points; None for a family without affine maps
     e_us : deflating the rows
     bytes : PNG files, by encoder
@@ -45,6 +46,8 @@ class FamilyResult:
     shard_us: float
     published_us: float | None
     ratio: Ratio | None
+    shared_us: float | None
+    shared_ratio: Ratio | None
     t1_us: float | None
     e_us: float
     bytes: dict[str, float]
@@ -58,6 +61,7 @@ class _Rounds:
 
     ours: list[float] = field(default_factory=list)
     published: list[float] = field(default_factory=list)
+    shared: list[float] = field(default_factory=list)
     yardsticks: list[dict[str, float]] = field(default_factory=list)
     stages: list[dict[str, float]] = field(default_factory=list)
 
@@ -84,8 +88,10 @@ def _run(ours: Ours, tars: list[Path], images: list[Picture]) -> _Rounds:
         for k in range(N_ROUNDS):
             rounds.ours.append(clock(ours.bake) / ours.shard.n_samples)
             if tars:
-                seconds = process.submit(clock_published, ours, k, tars[k]).result()
-                rounds.published.append(seconds / len(ours.rows_of(k)))
+                rounds.published.append(process.submit(clock_published, ours, k, tars[k]).result())
+                if PUBLISHED[ours.directory.spec.family].start_shared:
+                    path = tars[k].with_suffix(".shared.tar")
+                    rounds.shared.append(process.submit(clock_shared, ours, k, path).result())
             rounds.yardsticks.append(measure_yardsticks())
             rounds.stages.append(stages.stage_seconds(ours))
     return rounds
@@ -110,6 +116,8 @@ def measure_family(family: str, folder: Path) -> FamilyResult:
         shard_us=shard_us,
         published_us=1e6 * median(rounds.published) if published else None,
         ratio=ratio_of(rounds.published, rounds.ours, published.target) if published else None,
+        shared_us=1e6 * median(rounds.shared) if rounds.shared else None,
+        shared_ratio=ratio_of(rounds.shared, rounds.ours, published.shared_target) if rounds.shared else None,
         t1_us=yardsticks_us.get("t1"),
         e_us=yardsticks_us["e"],
         bytes=encoded_bytes(images),

@@ -1,12 +1,12 @@
 """The published procedure for ExFractalDB, in plain Python.
 
-Renders one image, or tests one candidate, by the steps of the authors' code:
+Renders views of a cloud, or tests one candidate, by the steps of the authors' code:
 
 - a Python loop over the points with NumPy's random numbers, which compares cumulative probabilities one after the other and
   looks up each coefficient by its map and its name
 - NumPy's minimum and maximum, Python's `sum` for the centroid
-- for each image, the category's CSV file is read, and the point cloud is written to disk and read back
-- points and colours are passed to the renderer as ctypes arrays of single floats
+- for each cloud, the category's CSV file is read, and the points are written to disk and read back
+- points and colours of a cloud are passed to the renderer as ctypes arrays of single floats
 
 None of the authors' code is used. Where the two differ, this one is faster, so ratios are conservative:
 
@@ -35,6 +35,9 @@ from PIL import Image
 Floats = npt.NDArray[np.float64]
 System = tuple[list[dict[str, float]], list[float]]
 """Maps, each with its coefficients a..l by name, and their probabilities."""
+
+Cloud = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Points and their colours, as the renderer takes them: float32 (points, 3) each."""
 
 N_POINTS = 10_000
 _CHECK_EVERY = 100
@@ -138,16 +141,15 @@ def through_ctypes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.frombuffer(copied, dtype=np.float32).reshape(values.shape)
 
 
-def plot(points: npt.NDArray[np.float32], view: Floats, size_px: int) -> Image.Image:
+def plot(cloud: Cloud, view: Floats, size_px: int) -> Image.Image:
     """Return white points on black, RGB, seen from 4 units along +z.
 
     Parameters
     ----------
-    points : float32 (points, 3)
     view : float64 (3, 3); rotation
     """
-    x, y, z = np.einsum("ij,kj->ik", view, through_ctypes(points))
-    greys = through_ctypes(np.ones(points.shape, dtype=np.float32))
+    points, greys = cloud
+    x, y, z = np.einsum("ij,kj->ik", view, points)
     half = size_px / 2.0
     pixels_per_unit = half * _FOCAL_LENGTH / (_CAMERA_DISTANCE - z)
     column = np.floor(half + x * pixels_per_unit).astype(np.int64)
@@ -158,16 +160,14 @@ def plot(points: npt.NDArray[np.float32], view: Floats, size_px: int) -> Image.I
     return Image.fromarray(pixels)
 
 
-def draw_image(
-    parameters: Path, cloud: Path, variant: SimpleNamespace, size_px: int, rng: np.random.Generator
-) -> Image.Image | None:
-    """Return one image; None if its system diverges.
+def draw_cloud(parameters: Path, file: Path, variant: SimpleNamespace, rng: np.random.Generator) -> Cloud | None:
+    """Return the points of a weighted system; None if it diverges.
 
     Parameters
     ----------
     parameters : the category's CSV file
-    cloud : file for the points
-    variant : weight and viewpoint; attributes as in `exfractal.render.Variant`
+    file : for the points
+    variant : weight; attributes as in `exfractal.render.Variant`
     """
     maps, probability = read_system(parameters)
     if variant.coefficient >= 0:
@@ -176,7 +176,8 @@ def draw_image(
     points = play((maps, probability), rng)
     if points is None:
         return None
-    return plot(through_file(normalise(points), cloud), rotation(variant), size_px)
+    stored = through_file(normalise(points), file)
+    return through_ctypes(stored), through_ctypes(np.ones(stored.shape, dtype=np.float32))
 
 
 def draw_candidate(rng: np.random.Generator) -> System:

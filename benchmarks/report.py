@@ -7,6 +7,7 @@ from typing import Any
 
 from families import FamilyResult
 from measures import Agreement, Ratio
+from published import N_VIEWS
 from search import SearchResult
 
 from fdsl.dataset.families import FAMILIES
@@ -63,6 +64,9 @@ def family_lines(result: FamilyResult, first: dict[str, Any]) -> Iterator[str]:
             "published procedure", result.published_us, f"       {1e6 / result.published_us:,.0f} images/s per core"
         )
         yield _ratio("published procedure / whole shard", result.ratio)
+    if result.shared_us is not None and result.shared_ratio is not None:
+        yield _row(f"published procedure, {N_VIEWS} views per cloud", result.shared_us)
+        yield _ratio("... / whole shard", result.shared_ratio)
     if result.t1_us is not None:
         yield _row(
             "T1: plainest chaos game, 10,000 points", result.t1_us, f"whole shard = {whole_us / result.t1_us:.2f} T1"

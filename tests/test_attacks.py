@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 
-from tests.attacks import KINDS, Attack, Kind, faults
+from tests.attacks import KINDS, ROOT, Attack, Kind, faults
 from tests.attacks.__main__ import main
 
 
@@ -14,6 +15,16 @@ from tests.attacks.__main__ import main
 @pytest.mark.parametrize("name", KINDS)
 def test_attack_does_no_harm(name: str) -> None:
     assert faults(KINDS[name]) == []
+
+
+def test_security_page_names_attacks() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    assert f"There are {len(KINDS)} attacks" in page
+    first_table = page.split("\n## ")[1]
+    cells = re.findall(r"\| ([^|]*) \|$", first_table, re.MULTILINE)
+    words = [word for cell in cells for word in re.findall(r"`([^`]*)`", cell) if "/" not in word]
+    assert len(words) > 10
+    assert [word for word in words if not any(word in name.replace("_", " ") for name in KINDS)] == []
 
 
 def script(text: str) -> Kind:

@@ -52,14 +52,19 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
         return self
 
 
-def free_cores(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the cores per process, as affinity and cgroups (v2) allow."""
+def free_cores(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the cores per process, as affinity and cgroups allow."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    group = root / (cgroup.read_text() if cgroup.exists() else "").rpartition("0::/")[2].strip()
-    for folder in (group, *group.parents):
-        with contextlib.suppress(OSError, ValueError):  # no limit: no such file, or "max"
-            quota, period = map(int, (folder / "cpu.max").read_text().split())
-            n_cores = min(n_cores, quota // period)
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)  # versions 1 and 2
+        group = mount / ("cpu" if controllers else "") / path.lstrip("/")
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):  # no limit: no such file, or "max"
+                quota, period = map(int, " ".join((folder / name).read_text() for name in names).split())
+                n_cores = min(n_cores, quota // period) if quota > 0 else n_cores  # version 1 says -1
     return n_cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 

@@ -50,7 +50,7 @@ def _tar(name: str, says: str, content: Callable[[bytes], bytes]) -> None:
 
 def pax_of_digits(tar: bytes) -> bytes:
     """Return a tar that begins with a PAX header of a number without an end."""
-    payload = b"9" * 20_000
+    payload = b"9" * 10**6
     info = tarfile.TarInfo("pax")
     info.type, info.size = tarfile.XHDTYPE, len(payload)
     return info.tobuf(tarfile.USTAR_FORMAT) + payload + bytes(-len(payload) % 512) + tar

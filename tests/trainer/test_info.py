@@ -18,7 +18,9 @@ def split(**changes: object) -> dict[str, object]:
 
 
 MISTAKES: dict[str, Callable[[Path], object]] = {
-    "has neither _info.json nor a folder train; is its bake complete?": lambda folder: (folder / "_info.json").unlink(),
+    "folder train; is its bake complete? Or choose another by --train-split or --val-split, such as --val-split train": (
+        lambda folder: (folder / "_info.json").unlink()
+    ),
     "Invalid JSON": lambda folder: (folder / "_info.json").write_text("{"),
     "`splits` (={}): Field required": lambda folder: (folder / "_info.json").write_text("{}"),
     "has no split 'train'; it has none": lambda folder: edit_info(folder, splits={}),
@@ -40,6 +42,9 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     ),
     "`splits.train.num_samples` (=0): Input should be greater than 0": lambda folder: edit_info(
         folder, splits=split(shard_lengths=[0], num_samples=0)
+    ),
+    "`splits.train.num_samples` (='3'): Input should be a valid integer": lambda folder: edit_info(
+        folder, splits=split(num_samples="3")
     ),
     "has no `num_classes`; give --classes": lambda folder: edit_info(folder, num_classes=0),
 }

@@ -94,27 +94,37 @@ def test_a_missing_recipe_is_named() -> None:
         parsed("--config", "nowhere")
 
 
+V1, OTHER = "4:cpu,cpuacct:/a/b\n", "3:cpuset:/a/b\n"
+
+
 @pytest.mark.parametrize(
-    ("quotas", "n_cores"),
+    ("groups", "quotas", "n_cores"),
     [
-        ({}, 8),
-        ({"a/b": "max 100000"}, 8),
-        ({"a/b": "300000 100000"}, 3),
-        ({"a": "200000 100000", "a/b": "300000 100000"}, 2),
-        ({".": "250000 100000", "a/b": "max 100000"}, 2),
-        ({"a/b": "50000 100000"}, 0),
+        ("0::/a/b\n", {}, 8),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000"}, 8),
+        ("0::/a/b\n", {"a/b/cpu.max": "300000 100000"}, 3),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "300000 100000"}, 2),
+        ("0::/a/b\n", {"cpu.max": "250000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000"}, 0),
+        ("0::/../host\n", {"cpu.max": "300000 100000"}, 3),
+        (V1, {"cpu/a/b/cpu.cfs_quota_us": "300000", "cpu/a/b/cpu.cfs_period_us": "100000"}, 3),
+        (V1, {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "25000"}, 2),
+        (V1, {"cpu/a/b/cpu.cfs_quota_us": "-1", "cpu/a/b/cpu.cfs_period_us": "100000"}, 8),
+        (OTHER, {"cpu/a/b/cpu.cfs_quota_us": "300000", "cpu/a/b/cpu.cfs_period_us": "100000"}, 8),
+        (OTHER + V1, {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ("", {"cpu.max": "100000 100000"}, 8),
     ],
 )
 def test_the_tightest_cgroup_counts(
-    quotas: dict[str, str], n_cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    groups: str, quotas: dict[str, str], n_cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe.os, "sched_getaffinity", lambda process: set(range(8)))
-    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
-    for group, quota in quotas.items():
-        (tmp_path / "root" / group / "cpu.max").write_text(quota + "\n")
-    (tmp_path / "cgroup").write_text("1:cpu:/other\n0::/a/b\n")
-    assert recipe.free_cores(tmp_path / "cgroup", tmp_path / "root") == n_cores
-    assert recipe.free_cores(tmp_path / "none", tmp_path / "root") == (8 if "." not in quotas else 2)
+    for name, content in quotas.items():
+        (tmp_path / "mount" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mount" / name).write_text(content + "\n")
+    (tmp_path / "groups").write_text(groups)
+    assert recipe.free_cores(tmp_path / "groups", tmp_path / "mount") == n_cores
+    assert recipe.free_cores(tmp_path / "none", tmp_path / "mount") == 8
 
 
 def test_workers_default_to_free_cores(monkeypatch: pytest.MonkeyPatch) -> None:

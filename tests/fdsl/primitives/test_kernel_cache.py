@@ -62,6 +62,24 @@ def test_torn_file_is_compiled_again(cut: str, suffix: str, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="numba's compiler is off")
+def test_kernel_with_zeros_inside_is_compiled_again(tmp_path: Path) -> None:
+    """A changed part of the machine code is no error of the unpickler."""
+    assert families.FAMILIES
+    assert load(tmp_path).double(21) == 42
+    (file,) = cached(tmp_path, ".nbc")
+    for part in range(8):
+        whole = file.read_bytes()
+        start, stop = len(whole) * part // 8, len(whole) * (part + 1) // 8
+        file.write_bytes(whole[:start] + bytes(stop - start) + whole[stop:])
+        module = load(tmp_path)
+        assert module.double(21) == 42
+        assert sum(module.double.stats.cache_hits.values()) == 0
+    again = load(tmp_path)
+    assert again.double(21) == 42
+    assert sum(again.double.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="numba's compiler is off")
 def test_full_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: str, target: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
