@@ -48,9 +48,9 @@ class Batches(torch.utils.data.Sampler[list[int]]):
         """Count a step's samples over all ranks."""
         return min(self.batch * self.world_size, self.n - step * self.batch * self.world_size)
 
-    def count(self, step: int, rank: int | None = None) -> int:
-        """Count a step's samples on a rank; default this."""
-        return max(0, -(-(self.total(step) - (self.rank if rank is None else rank)) // self.world_size))
+    def count(self, step: int) -> int:
+        """Count a step's samples on this rank."""
+        return len(range(self.rank, self.total(step), self.world_size))
 
     def weight(self, step: int, group: range) -> float:
         """Return the weight of this rank's batch mean.

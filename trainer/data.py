@@ -127,8 +127,8 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches, last = self.batches, self.batches.steps - 1
-        before = sum(last * batches.batch + batches.count(last, rank) for rank in range(batches.rank))
+        batches = self.batches
+        before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
         lengths = [sum(map(batches.count, self._steps(epoch, k, workers))) for k in range(worker + 1)]
         return before + sum(lengths[:-1]), before + sum(lengths)
 

@@ -83,7 +83,7 @@ def test_infinite_losses_end_the_run(amp: str, small: Path, tmp_path: Path) -> N
 
 
 def test_weights_that_are_lost_are_not_exported(small: Path, tmp_path: Path) -> None:
-    """The only update's loss is finite, the next is not."""
+    """The only update's loss is finite, the next not."""
     flags = ["--epochs", "1", *LITTLE, "--lr", "1e30", "--warmup", "0", "--batch", "120"]
     error = error_of("--data", small, "--out", tmp_path, *flags)
     assert error == "the validation loss is nan at update 1; lower --lr, or give --clip 1"
