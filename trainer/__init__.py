@@ -1,4 +1,7 @@
-"""Trainer for timm models on WebDataset shards: `python -m trainer.pretrain --help`."""
+"""Trainer for timm models on WebDataset shards.
+
+`python -m trainer.pretrain --help` lists the options.
+"""
 
 import importlib
 

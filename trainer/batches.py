@@ -1,6 +1,7 @@
 """Samples of each rank, epoch after epoch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ SMALLEST = 2
 """Images in a batch, at least: batch normalization needs two."""
 
 
+@dataclass(eq=False)
 class Batches(torch.utils.data.Sampler[list[int]]):
     """Endless batches of one rank, from step `start` on.
 
@@ -18,26 +20,26 @@ class Batches(torch.utils.data.Sampler[list[int]]):
     augmentation), an epoch takes 1/R of the samples, each R times in a row.
     """
 
-    def __init__(
-        self,
-        n: int,
-        batch: int,
-        rank: int = 0,
-        world_size: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
-        repeats: int = 1,
-    ) -> None:
-        self.n, self.batch, self.rank, self.world_size = n, batch, rank, world_size
-        self.seed, self.shuffle, self.repeats = seed, shuffle, repeats
-        self.start, self.steps = 0, -(-n // (batch * world_size))  # steps per epoch
+    n: int
+    batch: int
+    rank: int = 0
+    world_size: int = 1
+    seed: int = 0
+    shuffle: bool = True
+    repeats: int = 1
+    start: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Number of steps per epoch."""
+        return -(-self.n // (self.batch * self.world_size))
 
     def group(self, k: int, size: int) -> range:
         """Return the steps of an epoch's update k."""
         return range(k * size, min((k + 1) * size, self.steps))
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the j of an epoch in order, int64 (n,)."""
+        """Return an epoch's j in order, int64 (n,)."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.n) if self.shuffle else np.arange(self.n)
         visits = epoch * self.repeats + np.arange(self.n) % self.repeats
         return visits * self.n + order[np.arange(self.n) // self.repeats]
@@ -46,9 +48,9 @@ class Batches(torch.utils.data.Sampler[list[int]]):
         """Count a step's samples over all ranks."""
         return min(self.batch * self.world_size, self.n - step * self.batch * self.world_size)
 
-    def count(self, step: int, rank: int | None = None) -> int:
-        """Count a step's samples on a rank, or this one."""
-        return max(0, -(-(self.total(step) - (self.rank if rank is None else rank)) // self.world_size))
+    def count(self, step: int) -> int:
+        """Count a step's samples on this rank."""
+        return len(range(self.rank, self.total(step), self.world_size))
 
     def weight(self, step: int, group: range) -> float:
         """Return the weight of this rank's batch mean.

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, read without running code, and exported for timm."""
+"""Checkpoints: atomic writes, reads that run no code, exports."""
 
 import io
 import os
@@ -44,7 +44,7 @@ class Checkpoint(Weights):
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under a temporary name, then rename it."""
+    """Write a file atomically, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -70,7 +70,7 @@ def export(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any])
 
 
 def _load(path: Path) -> Any:
-    """Read a checkpoint, or a .safetensors file's metadata and `state_dict`."""
+    """Read a checkpoint, or a .safetensors file as one."""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             return {**(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
@@ -90,14 +90,15 @@ def load(path: Path, schema: type[Weights] = Weights) -> Any:
         return schema.model_validate(_load(path))
     except OSError:
         raise
+    except ValidationError as error:
+        reason = explain(error)
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
         reason = f"it is truncated, or holds more than tensors and plain values ({type(error).__name__})"
-        reason = explain(error) if isinstance(error, ValidationError) else reason
-        raise InputError(f"`{path}` is not a checkpoint of this trainer: {reason}") from None
+    raise InputError(f"`{path}` is not a checkpoint of this trainer: {reason}")
 
 
 def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any]) -> Checkpoint | None:
-    """Read the checkpoint of a run, if there is one."""
+    """Read a run's checkpoint. None if there is none."""
     if not path.exists():
         return None
     content: Checkpoint = load(path, Checkpoint)

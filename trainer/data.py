@@ -48,7 +48,7 @@ class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
     @abc.abstractmethod
     def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return a sample's file, its label, and its name for errors."""
+        """Return a sample's file, label, and name for errors."""
 
     def __getitem__(self, j: int) -> tuple[torch.Tensor, int]:
         visit, i = divmod(j, self.n)
@@ -66,7 +66,6 @@ class Folder(Images):
         super().__init__(len(self.files), len(self.classes), dataset, transform, seed)
 
     def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return a sample's file, its label, and its name for errors."""
         path, label = self.files.samples[i]
         with Path(path).open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -76,27 +75,29 @@ class Folder(Images):
 
 
 class Shards(Images):
-    """Images of a split's tars; `index` is that of `build_index`."""
+    """Images of a split's tars.
+
+    index : written by `build_index`.
+    """
 
     def __init__(self, split: Split, index: Path, transform: Transform, seed: int) -> None:
         super().__init__(split.num_samples, split.n_classes, split.dataset, transform, seed)
         self.split, self.index = split, np.load(index, mmap_mode="r")
 
     def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return a sample's file, its label, and its name for errors."""
         shard, offset, size, label = self.index[i].tolist()
         path = self.split.path(shard)
         return os.pread(_open_tar(path).fileno(), size, offset), label, f"`{path}`: the image at byte {offset}"
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Endless batches of one rank from shards behind a URL.
+    """Endless batches of one rank, from a URL's shards.
 
     Shards are read from start to end. Randomness is as in `Images`.
 
-    An epoch orders the shards by (seed, epoch), joins their ends, and starts at a sample that is drawn from the same.
-    Each loader worker of each rank takes an arc as long as its batches need. So every sample is taken once and every rank
-    has the same number of steps, for any numbers of shards, ranks and workers. A sample's repeated visits are on one rank,
+    An epoch permutes the shards, joins them to a circle, and draws a first sample, all by (seed, epoch). Each loader
+    worker of each rank takes an arc as long as its batches need. So every sample is taken once and every rank has the
+    same number of steps, for any numbers of shards, ranks and workers. A sample's repeated visits are on one rank,
     close to each other.
     """
 
@@ -126,15 +127,13 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches, last = self.batches, self.batches.steps - 1
-        before = sum(last * batches.batch + batches.count(last, rank) for rank in range(batches.rank))
-        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
-        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
-        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
+        batches = self.batches
+        before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
+        lengths = [sum(map(batches.count, self._steps(epoch, k, workers))) for k in range(worker + 1)]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the (shard, low, high) of an arc of samples."""
+        """Yield an arc of samples as (shard, low, high)."""
         shards, turn = np.arange(len(self.split.shard_lengths)), 0
         if self.batches.shuffle:
             rng = np.random.default_rng((self.seed, epoch))
@@ -149,13 +148,13 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
             first += n
 
     def _samples(self, epoch: int, worker: int, workers: int) -> Iterator[Sample]:
-        """Yield a worker's samples of an epoch, through webdataset's shuffle buffer."""
+        """Yield a worker's samples of an epoch, shuffled."""
         samples = self._visits(epoch, *self.arc(epoch, worker, workers))
         rng = random.Random(f"{self.seed} {epoch} {self.batches.rank} {worker}")
         return iter(filters.shuffle(SHUFFLE, initial=SHUFFLE, rng=rng)(samples)) if self.batches.shuffle else samples
 
     def _visits(self, epoch: int, first: int, last: int) -> Iterator[Sample]:
-        """Yield the samples of an arc of visits, in order."""
+        """Yield the samples of an arc in order."""
         repeats, starts = self.batches.repeats, np.cumsum((0, *self.split.shard_lengths))
         position = first // repeats
         for shard, low, high in self.pieces(epoch, position, -(-last // repeats)):
@@ -165,7 +164,7 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
                 position += 1
 
     def _read(self, shard: int, low: int, high: int) -> Iterator[tuple[bytes, int, str]]:
-        """Yield some of a shard's samples; continues where a connection was cut."""
+        """Yield some of a shard's samples; resume cut connections."""
         n_failures = 0
         while low < high:
             before, reason = low, "it ends early"
@@ -185,7 +184,7 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
                 sleep(2 ** (n_failures - 1))
 
     def _open(self, shard: int, low: int, high: int) -> Iterator[tuple[bytes, int, str]]:
-        """Yield content, label and name of a shard's complete samples."""
+        """Yield file, label and name of a shard's samples."""
         url, length = self.split.path(shard), self.split.shard_lengths[shard]
         read = Sequential(gopen(url))
         found = samples(read, read, url, self.split.n_classes)
@@ -213,7 +212,7 @@ def open_split(options: Options, name: str, transform: Transform, seed: int, ran
 
 
 def _ignore_signals(worker: int) -> None:
-    """Ignore SIGTERM and Ctrl-C, for the main process to save."""
+    """Leave SIGTERM and Ctrl-C to the main process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""Errors that the user can fix, each in one line."""
+"""Errors that the user can fix, in one line."""
 
 import reprlib
 import sys
@@ -11,18 +11,21 @@ class InputError(ValueError):
 
 
 def report(error: BaseException) -> None:
-    """Print an error's last line; a worker's starts with a traceback."""
+    """Print an error's last line.
+
+    An error of a loader worker starts with a traceback.
+    """
     line = (str(error).strip() or type(error).__name__).splitlines()[-1]
     print(f"trainer: {line.removeprefix(f'{__name__}.{InputError.__name__}: ')}", file=sys.stderr, flush=True)
 
 
 def one_line(value: object) -> str:
-    """Return a text without line breaks and control characters, shortened."""
+    """Return a short text without control characters."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))[:300]
 
 
 def explain(error: ValidationError) -> str:
-    """Return a schema's first problem: key, value, and pydantic's rule."""
+    """Return the first problem: key, value and rule."""
     problem = error.errors()[0]
     key, rule = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
     return one_line(f"`{key}` (={reprlib.repr(problem['input'])}): {rule}" if key else rule)

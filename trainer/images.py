@@ -1,4 +1,4 @@
-"""Decoding, augmentation in the workers, collation, augmentation on the device."""
+"""Decoding and augmentation, in workers and on the device."""
 
 import io
 import math
@@ -35,7 +35,7 @@ def seed_all(*numbers: int) -> None:
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Decode a file to uint8 (height, width, 1 or 3)."""
+    """Decode to uint8 (height, width, 1 or 3)."""
     if (pixels := _decode_unfiltered(content)) is not None:
         return pixels
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -43,9 +43,10 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def _decode_unfiltered(content: bytes) -> np.ndarray | None:
-    """Decode a grey PNG without row filters, else return None.
+    """Decode a grey PNG without row filters.
 
-    Baked datasets have such files, of 1 or 8 bits. Inflating takes most of their time; ISA-L is faster than Pillow.
+    Return None for other files. Baked datasets have such PNGs, of 1 or 8 bits. Inflating takes most of their time;
+    ISA-L is faster than Pillow.
     """
     if content[12:16] != b"IHDR" or content[37:41] != b"IDAT":
         return None
@@ -99,7 +100,10 @@ def collate(items: Sequence[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, to
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """Resize uint8 (height, width, channels), within a level of Pillow."""
+    """Resize uint8 (height, width, channels).
+
+    Within one grey level of Pillow's result.
+    """
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
     return torch.nn.functional.interpolate(image, size, mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
 
@@ -119,15 +123,13 @@ class TrainTransform:
     def __init__(self, recipe: Recipe) -> None:
         self.size, self.flip = (recipe.size, recipe.size), recipe.flip
         self.crop = RandomResizedCropAndInterpolation(recipe.size, scale=(recipe.crop_scale, 1.0))
-        colors = tuple(round(255 * mean) for mean in MEAN)
+        self.randaugment = {}
+        colors, shift_px = tuple(round(255 * mean) for mean in MEAN), int(0.45 * recipe.size)
         fills = {1: round(sum(colors) / 3), 3: colors} if recipe.randaugment else {}
-        options = {
-            channels: {"translate_const": int(0.45 * recipe.size), "img_mean": fills[channels]} for channels in fills
-        }
         try:
-            self.randaugment = {
-                channels: rand_augment_transform(recipe.randaugment, options[channels]) for channels in fills
-            }
+            for channels, fill in fills.items():
+                options = {"translate_const": shift_px, "img_mean": fill}
+                self.randaugment[channels] = rand_augment_transform(recipe.randaugment, options)
         except (AssertionError, KeyError, ValueError):
             raise InputError(f"`randaugment` (={recipe.randaugment}) must be a string of timm, or empty") from None
 
@@ -146,9 +148,9 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resize the shorter side to size / eval_crop; crop the center.
+    """Resize to size / eval_crop; crop the center.
 
-    Of a longer image than LONGEST, its center: resized as a whole, it could take any memory.
+    The shorter side gets that size. An image longer than LONGEST is cropped before, to bound the memory.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -161,24 +163,22 @@ class EvalTransform:
 
 
 class OnDevice:
-    """Normalization, random erasing, and mixup or cutmix with label smoothing, by timm."""
+    """timm's normalization, erasing, mixing and label smoothing."""
 
     def __init__(self, recipe: Recipe, n_classes: int, device: torch.device) -> None:
         self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
         self.erase = RandomErasing(recipe.erasing, mode="pixel", device=device.type)
-        options = {
-            "prob": float(max(recipe.mixup, recipe.cutmix) > 0),
-            "label_smoothing": recipe.smoothing,
-            "num_classes": n_classes,
-        }
-        self.mix = Mixup(recipe.mixup, recipe.cutmix, **options)
+        prob = float(max(recipe.mixup, recipe.cutmix) > 0)
+        self.mix = Mixup(
+            recipe.mixup, recipe.cutmix, prob=prob, label_smoothing=recipe.smoothing, num_classes=n_classes
+        )
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalize uint8 (batch, 1 or 3, size, size) to float32."""
+        """Normalize uint8 images to float32 (batch, 3, size, size)."""
         return (images.float() - self.mean) / self.std
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a training batch and its soft targets, float32 (batch, classes)."""
+        """Return images and soft targets, float32 (batch, classes)."""
         x, n = self.erase(self.normalized(images)), len(images)
         if n % 2:  # timm mixes even batches only
             x, labels = torch.cat([x, x[:1]]), torch.cat([labels, labels[:1]])

@@ -1,4 +1,7 @@
-"""`_info.json`, as timm's reader takes it, and the URLs of its files."""
+"""`_info.json`, and the URLs of its files.
+
+The format is that of timm's reader.
+"""
 
 import hashlib
 import re
@@ -75,7 +78,7 @@ class Info(BaseModel, strict=True):
 
 
 def is_url(place: str) -> bool:
-    """Return whether a place is a URL: http://..., s3://..., pipe:COMMAND."""
+    """Return whether a place is a URL or `pipe:COMMAND`."""
     return bool(re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]*://", place))
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import timm
 import torch
-import torch.distributed as dist
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, distribute_bn
@@ -24,7 +23,7 @@ AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_model(recipe: Recipe, n_classes: int, weights: dict[str, torch.Tensor] | None = None) -> torch.nn.Module:
-    """Build a timm model for square images of the recipe's size.
+    """Build a timm model of the recipe's image size.
 
     weights : of a checkpoint; timm loads all but the head's, and resizes position embeddings.
     """
@@ -73,11 +72,12 @@ class Learner:
         }  # fmt: skip
         self.on_device = OnDevice(recipe, net.num_classes, device)
         self.amp = functools.partial(torch.autocast, device.type, AMP.get(recipe.amp), enabled=recipe.amp in AMP)
-        replica: Any = net
+        self.unsynced, self.forward = contextlib.nullcontext, net
         if ranks.world_size > 1:
-            replica = DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
-        self.unsynced = replica.no_sync if ranks.world_size > 1 else contextlib.nullcontext
-        self.forward: Any = torch.compile(replica) if recipe.compile else replica
+            self.forward = DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+            self.unsynced = self.forward.no_sync
+        if recipe.compile:
+            self.forward = torch.compile(self.forward)
 
     def restore(self, saved: Checkpoint) -> None:
         """Load a checkpoint's tensors; hyper-parameters are the recipe's."""
@@ -114,7 +114,7 @@ class Learner:
         return total
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor, n: int) -> torch.Tensor:
-        """Return the mean loss of a batch's first n images."""
+        """Return the mean loss of the first n images."""
         device = self.ranks.device
         x, targets = self.on_device(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
         with self.amp():
@@ -123,7 +123,10 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, batches: Batches, images: Iterator[Any]) -> dict[str, float]:
-        """Return a split's loss and top-1, and top-5 of more classes, in %."""
+        """Return a split's loss and its top-1 in %.
+
+        Of more than five classes also top-5, in %.
+        """
         device, model = self.ranks.device, self.result.eval()
         if self.ranks.world_size > 1:  # all ranks take rank 0's running means of batch normalization
             distribute_bn(model, self.ranks.world_size)
@@ -137,9 +140,7 @@ class Learner:
             hits = output.topk(min(5, output.shape[1]), dim=1).indices == labels[:, None]
             loss = torch.nn.functional.cross_entropy(output, labels, reduction="sum")
             sums += torch.stack([hits[:, 0].sum(), hits.any(dim=1).sum(), loss]).double()
-        if self.ranks.world_size > 1:
-            dist.all_reduce(sums)
-        top1, top5, loss = (sums / batches.n).tolist()
+        top1, top5, loss = (self.ranks.total(sums) / batches.n).tolist()
         model.train()
         scores = {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
         return {name: scores[name] for name in scores if name != "top5" or output.shape[1] > 5}

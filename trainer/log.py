@@ -12,7 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Log:
-    """Log of rank 0, cut off on resume at `n_bytes`."""
+    """Log of rank 0.
+
+    n_bytes : length of log.jsonl at the checkpoint; later records are cut off.
+    """
 
     def __init__(self, folder: Path, is_first: bool, n_epochs: int, n_updates: int, update: int, n_bytes: int) -> None:
         self.path, self.is_first = folder / "log.jsonl", is_first
@@ -25,7 +28,7 @@ class Log:
                 file.truncate(min(n_bytes, file.tell()))
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield batches, and add up the time spent waiting for them."""
+        """Yield batches; add up the time spent waiting."""
         while True:
             asked = time.perf_counter()
             batch = next(batches)
@@ -33,7 +36,7 @@ class Log:
             yield batch
 
     def training(self, update: int, loss: float, lr: float) -> None:
-        """Log an update's loss, the speed and the time left."""
+        """Log an update's loss, speed and time left."""
         now = time.perf_counter()
         rate, share = self.n_images / (now - self.since), self.waited_s / (now - self.since)
         left_min = (now - self.began) / (update - self.first_update) * (self.n_updates - update) / 60
@@ -41,7 +44,7 @@ class Log:
         self.write("train", update, values)
 
     def write(self, kind: str, update: int, values: dict[str, float]) -> None:
-        """Write a record, {"kind": "train" or "validation", "update": ..., ...}, everywhere."""
+        """Write a record, of training or validation, everywhere."""
         self.n_images, self.waited_s, self.since = 0, 0.0, time.perf_counter()
         if self.is_first:
             with self.path.open("a") as file:

@@ -1,4 +1,4 @@
-"""Pre-train a timm model on WebDataset shards, on one CPU or many GPUs.
+"""Pre-train a timm model on CPUs or GPUs.
 
     # after `make dataset`, one minute on 2 cores: 47 % top-1, chance is 1 %
     torchrun --standalone --nproc-per-node 2 -m trainer.pretrain --data data/quickstart-rcdb --config smoke --out runs/1
@@ -18,7 +18,6 @@ import traceback
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed as dist
 
 from trainer import checkpoint
 from trainer.batches import Batches
@@ -32,7 +31,7 @@ from trainer.recipe import FinetuneOptions, Options, Recipe, parse
 
 
 class Run:
-    """A run from its start or checkpoint to its end."""
+    """A run, from start or checkpoint to end."""
 
     def __init__(self, recipe: Recipe, options: Options, ranks: Ranks, weights: dict[str, Any] | None = None) -> None:
         self.recipe, self.options, self.ranks = recipe, options, ranks
@@ -72,7 +71,7 @@ class Run:
         self.signals: list[int] = []
 
     def train(self) -> int:
-        """Train to the end or until a signal; return the exit status."""
+        """Train until the end or a signal; return status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.signals.append(number))
         n_groups, save_every = self.n_groups, self.options.save_every
@@ -95,14 +94,12 @@ class Run:
                 return 128 + (self.signals or [signal.SIGTERM])[0]
             if ends_epoch:
                 self.validate()
-        self.finish()
+        self.ranks.from_first(self.export)
         return 0
 
     def check(self, loss: torch.Tensor, logs: bool) -> None:
         """Log the mean loss, which must be finite."""
-        if self.ranks.world_size > 1:
-            dist.all_reduce(loss)
-        value = loss.item() / self.ranks.world_size
+        value = self.ranks.total(loss).item() / self.ranks.world_size
         self.must_be_finite("loss", value)
         if logs:
             self.log.training(self.update, value, self.learner.optimizer.param_groups[0]["lr"])
@@ -113,7 +110,7 @@ class Run:
             raise InputError(f"the {name} is {value} at update {self.update}; lower --lr, or give --clip 1")
 
     def validate(self) -> None:
-        """Validate after an epoch; write best.pt and checkpoints to keep."""
+        """Validate after an epoch; write checkpoints to keep."""
         epoch = self.update // self.n_groups
         if self.recipe.keep_every and epoch % self.recipe.keep_every == 0:
             self.save(f"epoch-{epoch:04}.pt")
@@ -134,20 +131,17 @@ class Run:
             state = {name: part.state_dict() for name, part in self.learner.parts.items()}
             checkpoint.save(self.options.out / name, values | state)
 
-    def finish(self) -> None:
-        """Export the weights, and plot the curves, on rank 0."""
-        if self.ranks.rank == 0:
-            metadata = {**self.same, "img_size": self.recipe.size, "mean": MEAN, "std": STD}
-            path = self.options.out / "model.safetensors"
-            checkpoint.export(path, self.learner.result.state_dict(), metadata)
-            self.log.plot()
-            print(f"done: {path}", file=sys.stderr)
-        if self.ranks.world_size > 1:
-            dist.barrier(self.ranks.control)
+    def export(self) -> None:
+        """Export the weights and plot the curves."""
+        path = self.options.out / "model.safetensors"
+        metadata = {**self.same, "img_size": self.recipe.size, "mean": MEAN, "std": STD}
+        checkpoint.export(path, self.learner.result.state_dict(), metadata)
+        self.log.plot()
+        print(f"done: {path}", file=sys.stderr)
 
 
 def train(recipe: Recipe, options: Options) -> int:
-    """Train as the recipe and the options say; return the exit status."""
+    """Train a run; return the exit status."""
     if (options.out / "last.pt").exists() and not options.resume:
         raise InputError(f"`--out` (={options.out}) holds a run; give --resume to continue it, or another directory")
     weights = None

@@ -1,4 +1,4 @@
-"""Ranks, their devices, and the lock of a run's directory."""
+"""Ranks, their devices, the lock of a run."""
 
 import fcntl
 import os
@@ -25,7 +25,10 @@ class Ranks:
     control: Any = None
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
-        """Compute on rank 0 for all; an InputError there ends every rank."""
+        """Compute on rank 0 for all.
+
+        An InputError there ends every rank.
+        """
         values = []
         if self.rank == 0:
             try:
@@ -37,6 +40,12 @@ class Ranks:
             dist.broadcast_object_list(messages, group=self.control)
             values = messages[0]
         return values[0] if values else sys.exit(1)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
 
     def any(self, flag: bool) -> bool:
         """Return whether any rank's flag is set."""
@@ -59,10 +68,8 @@ def join(device: str) -> Ranks:
     if world_size <= 1:
         return Ranks(0, 1, place)
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    control = dist.new_group(
-        backend="gloo", timeout=timedelta(hours=6)
-    )  # rank 0 may index millions of samples meanwhile
-    return Ranks(rank, world_size, place, control)
+    patience = timedelta(hours=6)  # rank 0 may index millions of samples meanwhile
+    return Ranks(rank, world_size, place, dist.new_group(backend="gloo", timeout=patience))
 
 
 def lock(out: Path) -> TextIO:

@@ -1,4 +1,4 @@
-"""Recipe and options of a run, from a YAML file and the command line."""
+"""Recipe and options of a run."""
 
 import argparse
 import contextlib
@@ -53,7 +53,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 
 
 def free_cores(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the cores per process, as affinity and cgroups allow."""
+    """Return cores per process, by affinity and cgroups."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
@@ -104,7 +104,7 @@ def read_values(config: str) -> dict[str, str]:
 
 
 def parse(options: type[Options], name: str, description: str) -> tuple[Recipe, Options]:
-    """Return the recipe and the options of the command line."""
+    """Parse the command line into recipe and options."""
     parser = argparse.ArgumentParser(
         usage=f"python -m trainer.{name} --data DATA --out OUT [--config RECIPE] [options, see --help]",
         formatter_class=argparse.RawDescriptionHelpFormatter, description=description, allow_abbrev=False,
@@ -122,7 +122,7 @@ def parse(options: type[Options], name: str, description: str) -> tuple[Recipe, 
 
 
 def _add_flags(parser: argparse._ActionsContainer, schema: type[BaseModel]) -> None:
-    """Add a flag for every field, such as `--batch 64` and `--no-compile`."""
+    """Add flags for all fields: `--batch 64`, `--no-compile`."""
     for name, field in schema.model_fields.items():
         action = argparse.BooleanOptionalAction if field.annotation is bool else "store"
         default = "" if field.is_required() or field.default == "" else f" [{field.default}]"

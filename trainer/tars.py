@@ -1,4 +1,4 @@
-"""Samples of tars, in order, and an index of them."""
+"""Samples of tars in order, and their index."""
 
 import contextlib
 import hashlib
@@ -27,7 +27,7 @@ Read = Callable[[int, int], bytes]
 
 
 class Sequential:
-    """Reads a tar from start to end, and hashes it."""
+    """Reader of a tar from start to end; hashes."""
 
     def __init__(self, file: Any) -> None:
         self.file, self.position, self.hash = file, 0, hashlib.sha256()
@@ -48,9 +48,9 @@ class Sequential:
 
 
 def samples(read: Read, take: Callable[[int, int], Any], tar: str, n_classes: int) -> Iterator[tuple[Any, int, str]]:
-    """Yield image, label and name of a tar's complete samples.
+    """Yield image, label and name of complete samples.
 
-    take : gets the offset and size of an image, returns what is yielded for it.
+    take : maps an image's offset and size to what is yielded for it.
     """
     images: dict[str, Any] = {}
     labels: dict[str, int] = {}
@@ -116,7 +116,7 @@ def build_index(split: Split, folder: Path) -> Path:
 
 
 def _is_whole(path: Path, split: Split, sizes: np.ndarray) -> bool:
-    """Return whether an index is there and fits its tars."""
+    """Return whether an index exists and fits its tars."""
     try:
         index = np.lib.format.open_memmap(path, mode="r")
     except Exception:  # numpy's parser of headers raises many kinds
@@ -125,9 +125,8 @@ def _is_whole(path: Path, split: Split, sizes: np.ndarray) -> bool:
         return False
     shards = np.repeat(np.arange(len(sizes)), split.shard_lengths)
     ends = index[:, OFFSET] + index[:, SIZE]
-    return np.array_equal(index[:, SHARD], shards) and bool(
-        np.all((index[:, OFFSET] >= BLOCK) & (ends <= sizes[shards]))
-    )
+    fits = (index[:, SHARD] == shards) & (index[:, OFFSET] >= BLOCK) & (ends <= sizes[shards])
+    return bool(fits.all())
 
 
 def _scan(split: Split, shard: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Tests of the trainer, which have an environment of their own: make test-train."""
+"""Tests of the trainer, run by `make test-train`."""

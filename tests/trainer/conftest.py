@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def picture(label: int, number: int, size: int = 32) -> bytes:
-    """A grey PNG with a bright bar whose position is the label, and noise."""
+    """Return a noisy grey PNG.
+
+    A bright bar's position is the label.
+    """
     pixels = np.random.default_rng((label, number)).integers(0, 90, (size, size), dtype=np.uint8)
     pixels[:, label * size // 4 : (label + 1) * size // 4] += 120
     file = io.BytesIO()
@@ -48,7 +51,7 @@ def write_split(folder: Path, split: str, lengths: list[int], n_classes: int = 4
 
 
 def write_dataset(folder: Path, train: list[int], validation: list[int], n_classes: int = 4) -> Path:
-    """Write both splits and an _info.json without sizes and hashes, as other people's."""
+    """Write both splits and a minimal _info.json."""
     splits = {
         "train": write_split(folder, "train", train, n_classes),
         "validation": write_split(folder, "validation", validation, n_classes, first=900_000),
@@ -69,7 +72,7 @@ def edit_info(folder: Path, **changes: object) -> None:
 
 
 def add_hashes(folder: Path) -> None:
-    """Add the tars' sizes and hashes to _info.json, as the toolkit does."""
+    """Add the tars' sizes and hashes to _info.json."""
     splits = json.loads((folder / "_info.json").read_text())["splits"]
     for split in splits.values():
         contents = [(folder / name).read_bytes() for name in split["filenames"]]
@@ -80,7 +83,10 @@ def add_hashes(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 images to train on, in shards of different lengths, and 19 to validate on; read-only."""
+    """Return a read-only dataset of unequal shards.
+
+    120 images to train on, 19 to validate on.
+    """
     folder = write_dataset(tmp_path_factory.mktemp("small") / "data", [40, 7, 23, 31, 19], [12, 7])
     add_hashes(folder)
     return folder
@@ -88,7 +94,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_own_signals() -> Iterator[None]:
-    """Train in this process with one thread, and restore the handlers that a run sets."""
+    """Use one thread; restore signal handlers."""
     torch.set_num_threads(1)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield

@@ -1,4 +1,4 @@
-"""The trainer's commands, run as a user runs them or in this process, and their output."""
+"""The trainer's commands and their output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def run(*arguments: object, processes: int = 1) -> subprocess.CompletedProcess[s
 
 
 def train(*arguments: object, options: type[Options] = Options) -> int:
-    """Train in this process, which is faster; without loader workers, which end with their process only."""
+    """Train in this process, without loader workers.
+
+    This is faster; workers would end with the process only.
+    """
     text = finetune.__doc__ if options is FinetuneOptions else pretrain.__doc__
     with mock.patch.object(sys, "argv", ["train", *map(str, arguments), "--workers", "0"]):
         return pretrain.train(*parse(options, "pretrain", text or ""))
@@ -66,7 +69,7 @@ def error_of(*arguments: object, options: type[Options] = Options) -> str:
 
 
 def kill_when(process: subprocess.Popen[str], is_due: Callable[[], bool]) -> None:
-    """Kill a run with all its ranks and workers once something is true."""
+    """Kill a run with its children when due."""
     while not is_due():
         assert process.poll() is None
         time.sleep(0.005)
@@ -86,7 +89,7 @@ def curve(out: Path) -> list[tuple[int, float]]:
 
 
 def assert_one_line(text: str, reason: str) -> None:
-    """All of stderr but progress is one line, with the reason."""
+    """Assert that stderr is one line beside progress."""
     lines = [line for line in text.splitlines() if not line.startswith(("epoch ", "indexing "))]
     assert len(lines) == 1, text
     assert lines[0].startswith("trainer: ")

@@ -1,4 +1,4 @@
-"""Odd `_info.json` files and checkpoints; a new kind is one more line."""
+"""Odd `_info.json` files and checkpoints, one a line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TEXTS = {
 
 
 def changed(content: Any, keys: tuple[Any, ...], value: Any) -> Any:
-    """Return a copy in which the value at `keys` is another."""
+    """Return a copy with another value at `keys`."""
     content = copy.deepcopy(content)
     place = content
     for key in keys[:-1]:

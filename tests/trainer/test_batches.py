@@ -1,4 +1,4 @@
-"""Every sample exactly once per epoch over all ranks, in as many steps, weighted by its share."""
+"""Batches: every sample exactly once per epoch."""
 
 from __future__ import annotations
 

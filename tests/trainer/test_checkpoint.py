@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, never run code, and load in stock timm."""
+"""Checkpoints are atomic, run no code, load in timm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples on a disk: every one exactly once per epoch, the index, folders, and damaged datasets."""
+"""Samples on a disk: loaders, index, folders, damage."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_torn_index_is_written_again(harm: str, small: Path, tmp_path: Path) -
 
 
 def plain(folder: Path) -> None:
-    """Remove sizes and hashes from _info.json, as in older directories."""
+    """Remove sizes and hashes from _info.json."""
     lengths = {"train": [40, 7, 23, 31, 19]}
     split = {
         "filenames": [f"train-{k:06}.tar" for k in range(5)],
@@ -101,7 +101,7 @@ def plain(folder: Path) -> None:
 
 
 def exchange(folder: Path, shard: int) -> None:
-    """Replace a tar by another dataset's of the same size and labels."""
+    """Replace a tar by another of the same size."""
     write_split(folder / "other", "train", [40, 7, 23, 31, 19], first=1_000)
     name = f"train-{shard:06}.tar"
     whole = (folder / "other" / name).read_bytes()

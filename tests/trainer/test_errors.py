@@ -1,4 +1,4 @@
-"""What goes wrong is one line and exit status 1; an unexpected error is a traceback."""
+"""Mistakes are one line; unexpected errors are tracebacks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HARMS: dict[str, Callable[[Path], list[object]]] = {
 
 @pytest.mark.parametrize("rule", HARMS)
 def test_a_damaged_dataset_is_reported_once(rule: str, small: Path, tmp_path: Path) -> None:
-    """By one of two ranks; torchrun adds its own report."""
+    """By one of two ranks, beside torchrun's own report."""
     folder = Path(shutil.copytree(small, tmp_path / "data"))
     extra = HARMS[rule](folder)
     done = run("--data", folder, "--out", tmp_path / "run", *LITTLE, *extra, processes=2)
@@ -83,7 +83,7 @@ def test_infinite_losses_end_the_run(amp: str, small: Path, tmp_path: Path) -> N
 
 
 def test_weights_that_are_lost_are_not_exported(small: Path, tmp_path: Path) -> None:
-    """One update: its loss is finite, that of the weights it leaves is not."""
+    """The only update's loss is finite, the next not."""
     flags = ["--epochs", "1", *LITTLE, "--lr", "1e30", "--warmup", "0", "--batch", "120"]
     error = error_of("--data", small, "--out", tmp_path, *flags)
     assert error == "the validation loss is nan at update 1; lower --lr, or give --clip 1"

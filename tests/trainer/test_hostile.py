@@ -1,4 +1,4 @@
-"""Data of strangers: it runs nothing, and takes no more time or memory than its size allows."""
+"""Hostile data runs nothing and takes bounded memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ MB = 1 << 20
 
 @contextlib.contextmanager
 def memory_below(n_mb: int) -> Iterator[None]:
-    """The block takes at most so many MB more than before, at any time; far more is a MemoryError."""
+    """Assert that a block's memory stays bounded.
+
+    Far more is a MemoryError.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("memory is measured on Linux only")
@@ -77,7 +80,7 @@ COMMANDS = [
 
 
 def test_file_names_run_no_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each name is refused; some run in a shell, which shows that they could do harm."""
+    """Names are refused that do harm in a shell."""
     monkeypatch.chdir(tmp_path)
     folder, harmful = write_dataset(tmp_path / "data", [2], [1]), 0
     for place in (each.format(folder=folder) for each in COMMANDS):
@@ -174,7 +177,7 @@ def test_other_formats_than_images_are_not_decoded() -> None:
 
 
 def with_header(folder: Path, start: int, field: bytes) -> None:
-    """Write a field of the first tar's first header, and no hashes."""
+    """Write a field of the first tar's first header."""
     content = bytearray((folder / "train-000000.tar").read_bytes())
     content[start : start + len(field)] = field
     (folder / "train-000000.tar").write_bytes(content)
@@ -211,7 +214,7 @@ def test_odd_tar_headers_end_in_one_line(kind: str, way: str, tmp_path: Path, mo
 
 
 def read_all(place: object, n: int, cache: Path) -> None:
-    """Index a split on a disk, or read one behind a URL."""
+    """Index a split, or read it from a URL."""
     if isinstance(place, Path):
         build_index(read_split(str(place), "train"), cache)
         return

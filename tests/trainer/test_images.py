@@ -1,4 +1,4 @@
-"""Images are decoded to Pillow's pixels and augmented as by timm, grey ones as their three channels would be."""
+"""Images decode as by Pillow, augment as by timm."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ def test_crops_are_timms_within_one_level(channels: int, size: tuple[int, int]) 
 
 
 def test_timms_pipeline_draws_the_same() -> None:
-    """Crop and RandAugment after the same seeds: but for crops' rounding, which some operations magnify, the same images."""
+    """The same seeds give the same images.
+
+    But for crops' rounding, which some operations magnify.
+    """
     ours = TrainTransform(FULL)
     theirs = create_transform(
         32, is_training=True, hflip=0.0, auto_augment=FULL.randaugment, interpolation="random", separate=True
@@ -152,7 +155,7 @@ def grey(width: int, height: int) -> Image.Image:
 
 
 def unfiltered(pixels: np.ndarray) -> bytes:
-    """A grey PNG of 8 bits, no row of it filtered."""
+    """Return a grey PNG without row filters."""
     height, width = pixels.shape
     rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()
     chunks = (

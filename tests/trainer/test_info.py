@@ -1,4 +1,4 @@
-"""`_info.json`: what it must hold, and the URLs of its files."""
+"""`_info.json`: its rules, and the URLs of files."""
 
 from __future__ import annotations
 

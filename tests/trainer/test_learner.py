@@ -1,4 +1,4 @@
-"""What each option of an update does, on little batches by hand."""
+"""What each option of an update does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def learn(learner: Learner, n: int = 8, update: int = 0) -> float:
 
 
 def gradients(learner: Learner) -> list[torch.Tensor]:
-    """The list to which each update's gradient is added, in one piece."""
+    """Return a list that collects each update's gradient."""
     found: list[torch.Tensor] = []
     parameters = list(learner.net.parameters())
     learner.optimizer.register_step_pre_hook(
@@ -165,7 +165,7 @@ def test_fine_tuning_takes_all_but_the_head(n_classes: int) -> None:
 
 
 def test_fine_tuning_resizes_position_embeddings(tmp_path: Any) -> None:
-    """To the values that timm gives for a file of these weights."""
+    """To the values that timm gives."""
     state, path = weights(), tmp_path / "model.safetensors"
     net = build_model(PLAIN.model_copy(update={"size": 64}), 9, dict(state))
     export(path, state, {})

@@ -1,4 +1,4 @@
-"""Whole runs: they learn, and resume after a kill to the same losses."""
+"""Whole runs learn, and resume to the same losses."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def saved(out: Path) -> int:
 
 
 def finish(*arguments: object, processes: int) -> None:
-    """Train to the end; one process in this one, for the number of workers changes nothing."""
+    """Train to the end; one process in this one."""
     if processes == 1:
         assert train(*arguments) == 0
     else:
@@ -108,7 +108,7 @@ def test_resume_validates_after_an_epochs_end(small: Path, tmp_path: Path, monke
 
 @CURL
 def test_two_machines_resume_from_a_url(small: Path, tmp_path: Path) -> None:
-    """To the losses of one machine: two torchruns, which meet at a port."""
+    """Two torchruns, to the losses of one."""
     with served(small) as (url, _), socket.socket() as free:
         arguments = ["--data", url, *FULL, "--workers", "2", "--save-every", "3", "--epochs", "2"]
         whole, out = tmp_path / "whole", tmp_path / "cut"

@@ -1,4 +1,4 @@
-"""Device and backend of each rank, what rank 0 shares, and the lock; GPUs are simulated."""
+"""Ranks, on simulated GPUs, and the lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from trainer.ranks import Ranks, join, lock
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Calls to torch on the second of two machines with four GPUs, by its third process."""
+    """Return calls to torch, on a simulated machine.
+
+    Of the third process on the second of two machines with four GPUs.
+    """
     for name, value in {"WORLD_SIZE": 8, "RANK": 6, "LOCAL_RANK": 2}.items():
         monkeypatch.setenv(name, str(value))
     calls: list[tuple[Any, ...]] = []

@@ -1,4 +1,4 @@
-"""Recipes from files and flags: which wins, and each mistake in one line."""
+"""Recipes from files and flags, and their mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Shards in a bucket: a real S3 server, which asks for signatures, and the `aws` command, by which s3:// is read."""
+"""Shards in a bucket of a real S3 server.
+
+The server asks for signatures. The `aws` command reads s3://.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ pytestmark = pytest.mark.skipif(bool(NO_S3 or NO_AWS), reason=NO_S3 or NO_AWS)
 
 @pytest.fixture(scope="module")
 def bucket(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """The URL of a bucket with the small dataset in it, and the environment in which `aws` finds it."""
+    """Yield a bucket's URL and the environment for `aws`.
+
+    The bucket holds the small dataset.
+    """
     server = S3Server(tmp_path_factory.mktemp("s3"))
     environment = {**server.environment, "AWS_MAX_ATTEMPTS": "2", "PATH": f"{BIN}:{os.environ['PATH']}"}
     server.start()
@@ -65,7 +71,7 @@ def test_unreadable_buckets_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def reported(place: str) -> str:
-        """What rank 0 reports; the aws command writes to stderr itself."""
+        """Return what rank 0 and `aws` report."""
         with pytest.raises(SystemExit):
             train("--data", place, "--out", tmp_path, *FULL)
         return capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Each odd `_info.json` or checkpoint gives one line, or works rightly."""
+"""Odd `_info.json` files and checkpoints give one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards behind URLs: every sample exactly once per epoch, cut connections, damage."""
+"""Shards behind URLs: loaders, cut connections, damage."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_an_epoch_resumes_at_any_step(workers: int, small: Path) -> None:
 
 
 class Faulty(SimpleHTTPRequestHandler):
-    """Serves a folder; cuts the first answers for each tar after some bytes."""
+    """Server of a folder that cuts its first answers."""
 
     cut: int
     asked: Counter[str]
@@ -215,7 +215,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 
 def exchange(folder: Path) -> None:
-    """Replace a tar by another dataset's with as many samples and the same labels."""
+    """Replace a tar by another with the same labels."""
     write_split(folder / "other", "train", [40, 7], first=1_000)
     (folder / "other" / "train-000001.tar").replace(folder / "train-000001.tar")
 

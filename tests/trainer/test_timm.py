@@ -1,4 +1,4 @@
-"""Stock timm and Hugging Face datasets, unmodified, read a baked directory, as the trainer's README shows."""
+"""Stock timm and Hugging Face datasets read a bake."""
 
 from __future__ import annotations
 
