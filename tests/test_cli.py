@@ -98,7 +98,7 @@ def test_installed_command_runs(small: Path) -> None:
     assert (small.parent / "größe" / "_info.json").exists()
     missing = run("verify", "grösse")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
-    assert "is not a directory; name one that `fdsl bake` has made" in missing.stderr
+    assert "holds no spec.yaml: not a baked dataset; bake one with" in missing.stderr
     usage = run("bake")
     assert (usage.returncode, usage.stderr) == (2, "fdsl: Missing argument 'SPEC'; see `fdsl bake -h`\n")
 
@@ -514,10 +514,12 @@ def test_empty_path_is_refused(small: Path) -> None:
     assert list(small.parent.iterdir()) == [small]
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "HTTP://host/x"])
-def test_url_as_out_is_refused(url: str, small: Path) -> None:
-    line = refused("bake", small, "-o", url, cwd=small.parent)
-    assert line == f"fdsl: `out` (={url}) is a URL; name a directory on a disk"
+@pytest.mark.parametrize("url", ["gs://bucket/x", "HTTP://host/x"])
+def test_unknown_url_as_out_is_refused(url: str, small: Path) -> None:
+    for command in (["bake", small, "-o", url], ["status", url], ["verify", url], ["repair", url]):
+        line = refused(*command, cwd=small.parent)
+        scheme = url.partition(":")[0].lower()
+        assert line == (f"fdsl: `out` (={url}): {scheme}:// is not supported; name a folder, an s3:// or an ssh:// URL")
     assert list(small.parent.iterdir()) == [small]
 
 
@@ -560,7 +562,7 @@ def test_verify_prints_json(copy: Path) -> None:
 
 def test_verify_refuses_what_is_no_dataset(tmp_path: Path) -> None:
     assert "holds no spec.yaml" in refused("verify", tmp_path)
-    assert "is not a directory" in refused("verify", tmp_path / "nowhere")
+    assert "holds no spec.yaml" in refused("verify", tmp_path / "nowhere")
 
 
 # Shipping; with real servers in tests/shards/test_shipping_faults.py
@@ -597,7 +599,7 @@ def test_unusable_destinations_are_one_line(copy: Path, monkeypatch: pytest.Monk
         ),
         ("mine", "`destination` (=mine) holds other files (thesis.tex); name a new or empty place"),
         ("out", "`destination` (=out) is the dataset itself; name another place"),
-        ("small.yaml", "`small.yaml`: Not a directory"),
+        ("small.yaml", "`small.yaml` is a file; name a folder"),
     ):
         assert words in refused("ship", "out", destination, "--workers", 1, cwd=copy.parent)
     monkeypatch.setitem(sys.modules, "boto3", None)

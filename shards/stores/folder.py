@@ -58,7 +58,7 @@ class Folder:
                     f"`{link}` is a link to {link.readlink()}, which does not exist; create it or remove the link"
                 )
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"`out` (={self.path}) is a file; name a new or empty directory")
+            raise InputError(f"`{self.path}` is a file; name a folder")
         for folder in (self.path / name for name in folders):
             if folder.is_symlink():
                 raise InputError(f"`{folder}` is a symbolic link; put a folder in its place")

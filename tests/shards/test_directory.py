@@ -221,7 +221,7 @@ def test_leftovers_of_an_interrupted_start_are_accepted(dataset: Dataset, tmp_pa
 def test_file_as_directory_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_text("precious")
-    with pytest.raises(InputError, match=r"is a file; name a new or empty directory$"):
+    with pytest.raises(InputError, match=r"is a file; name a folder$"):
         bake(small_spec("rcdb"), file, executor=SERIAL)
     with pytest.raises(OSError, match="Not a directory"):
         bake(small_spec("rcdb"), file / "deeper", executor=SERIAL)
