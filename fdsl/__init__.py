@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from shards.repairing import repair as repair
     from shards.searching import SearchResult as SearchResult
     from shards.searching import search_categories as search_categories
+    from shards.shipping import Shipped as Shipped
+    from shards.shipping import loader_urls as loader_urls
+    from shards.shipping import ship as ship
     from shards.verifying import Verified as Verified
     from shards.verifying import verify as verify
 
@@ -61,6 +64,7 @@ _NAMES = {
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],
     "shards.searching": ["SearchResult", "search_categories"],
+    "shards.shipping": ["Shipped", "loader_urls", "ship"],
     "shards.verifying": ["Verified", "verify"],
 }
 """Public names by module, as above."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from fdsl import InputError, bake
+from fdsl import InputError, bake, loader_urls, ship
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
 from shards.directory import Directory
-from shards.shipping import loader_urls, ship
 from shards.stores.contract import Store
 from tests.daemons import S3Server, use_s3
 from tests.processes import wait_for
