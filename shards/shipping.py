@@ -16,7 +16,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.directory import Directory, open_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed
+from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SPEC, SUMS
 from shards.stores.contract import Entry, Store, WrongHashError
@@ -80,6 +80,7 @@ def ship(
     """
     directory, store = open_directory(out), open_store(destination, "destination")
     executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
+    require_executor(executor)
     claim_destination(directory, store)
     there, n_planned = _proven(directory, store), len(plan_shards(directory.spec))
     n_found = len(there)
