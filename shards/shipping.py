@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.directory import Directory, open_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed
+from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.layout import (
     CARD,
@@ -92,6 +92,7 @@ def ship(
     """
     directory, store = open_directory(out), open_store(destination, "destination")
     executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
+    require_executor(executor)
     claim_destination(directory, store)
     there, n_planned = _proven(directory, store), len(plan_shards(directory.spec))
     n_found = len(there)
@@ -135,9 +136,19 @@ def claim_destination(directory: Directory, store: Store) -> None:
         _put(directory, store, CATEGORIES)
 
 
-def _put(directory: Directory, store: Store, name: str) -> None:
+def _put(directory: Directory, store: Store, name: str, sha256: str | None = None) -> None:
+    """Send a file; its hash is computed if it is not given."""
     path = directory.path / name
-    store.put(name, path, file_sha256(path))
+    known = file_sha256(path) if sha256 is None else sha256
+    _undisturbed(lambda: store.put(name, path, known))
+
+
+def _undisturbed(write: Callable[[], None]) -> None:
+    """Write a file; once more if it vanished: a second `ship` that completes the place deletes unfinished files."""
+    try:
+        write()
+    except FileNotFoundError:
+        write()
 
 
 def _proven(directory: Directory, store: Store) -> list[Shard]:
@@ -166,7 +177,7 @@ def _send_finished(
     with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
         for outcome in outcomes:
             shard = outcome.item
-            if not isinstance(outcome, Failed) or _was_sent_by_another(directory, store, outcome):
+            if not isinstance(outcome, Failed):
                 there.append(shard)
                 listener(Advanced(1, shard.name))
                 continue
@@ -175,11 +186,6 @@ def _send_finished(
             failures[shard.name] = str(outcome.error)
             listener(ItemFailed(shard.name, failures[shard.name]))
     return failures
-
-
-def _was_sent_by_another(directory: Directory, store: Store, failed: Failed[Shard]) -> bool:
-    """Return whether a second `ship` completed the destination, then swept the file that this one was writing."""
-    return isinstance(failed.error, FileNotFoundError) and failed.item in _proven(directory, store)
 
 
 def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
@@ -195,8 +201,8 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
         proof = directory.store.locate(receipt_file(shard))
         raise WrongHashError(f"`{proof}` was deleted while the shard was sent; ship again")
     tar, samples, proof = shard_files(shard)
-    store.put(tar, directory.path / tar, receipt.sha256)
-    store.put(samples, directory.path / samples, receipt.samples_sha256)
+    _put(directory, store, tar, receipt.sha256)
+    _put(directory, store, samples, receipt.samples_sha256)
     _put(directory, store, proof)
 
 
@@ -209,12 +215,17 @@ def _send_index(directory: Directory, store: Store) -> bool:
         return True
     for name in (INDEX, CARD):
         _put(directory, store, name)
+    _undisturbed(lambda: _write_sums(directory, store))
+    with suppress(OSError):  # not every server can list unfinished uploads, or may show them
+        store.sweep()
+    _put(directory, store, INFO)
+    return True
+
+
+def _write_sums(directory: Directory, store: Store) -> None:
     with store.create(SUMS) as file:
         for line in _sums(directory):
             file.write(line.encode())
-    _put(directory, store, INFO)
-    store.sweep()
-    return True
 
 
 def _sums(directory: Directory) -> Iterator[str]:

@@ -584,6 +584,7 @@ def test_ship_and_urls_tell_the_next_step(small: Path) -> None:
         "there is complete; next: fdsl urls there\n"
     )
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder / "there", check=True)
+    assert succeeded("verify", "there", "--workers", 1, cwd=folder) == "there: 32 images in 4 shards are correct\n"
     assert succeeded("urls", "there", cwd=folder) == f"{folder}/there/train-{{000000..000002}}.tar\n"
     url = succeeded("urls", "there", "--split", "validation", "--base", "http://host/x/", cwd=folder)
     assert url == "http://host/x/validation-{000000..000000}.tar\n"

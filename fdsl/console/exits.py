@@ -116,5 +116,8 @@ def say(line: str, err: bool = False) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
+    """Print the error line and exit; signals no longer count."""
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     say(f"fdsl: {one_line(message)}", err=True)
     sys.exit(status)

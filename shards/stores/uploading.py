@@ -20,7 +20,7 @@ from shards.stores.folder import file_sha256, wrong_hash
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-"""Where waiting is told: standard error, also of worker processes, unless the program configures logging."""
+"""Warns of waiting. Writes to standard error, of workers too, unless the program configures logging."""
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""

@@ -8,7 +8,20 @@ from typing import Any
 
 import pytest
 
-from fdsl import Dataset, InputError, Spec, bake, estimate, load_spec, open_directory, repair, search_categories, verify
+from fdsl import (
+    Dataset,
+    InputError,
+    Spec,
+    bake,
+    estimate,
+    load_spec,
+    loader_urls,
+    open_directory,
+    repair,
+    search_categories,
+    ship,
+    verify,
+)
 
 
 @pytest.fixture
@@ -33,6 +46,10 @@ def baked(spec: Spec, tmp_path: Path) -> Path:
         ("out", lambda spec, out: bake(spec, None)),
         ("out", lambda spec, out: verify("")),
         ("out", lambda spec, out: open_directory(7)),
+        ("out", lambda spec, out: ship(None, out)),
+        ("executor", lambda spec, out: ship(out, f"{out}-copy", executor=2)),
+        ("destination", lambda spec, out: ship(out, "")),
+        ("destination", lambda spec, out: loader_urls(7)),
         ("categories", lambda spec, out: bake(spec, out, categories=7)),
         ("category", lambda spec, out: Dataset(spec, search_categories(spec).table).image("0", 0)),
         ("instance", lambda spec, out: Dataset(spec, search_categories(spec).table).image(0, 1.0)),
