@@ -146,7 +146,10 @@ def bake_shards(
 
 
 def _complete(directory: Directory, planned: Sequence[Shard]) -> int:
-    """Write the index, if all shards are done; return how many are missing."""
+    """Write the index if all shards are done.
+
+    Return how many are missing.
+    """
     entries = directory.store.entries(RECEIPTS)
     n_receipts = sum(receipt_file(shard) in entries for shard in planned)
     if n_receipts < len(planned):  # reading them all would take time in a remote store

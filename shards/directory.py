@@ -108,7 +108,10 @@ class Directory:
         return receipt
 
     def finished(self, shard: Shard) -> Receipt | None:
-        """Return the receipt of a shard that has all its bytes, or None."""
+        """Return the receipt of a finished shard.
+
+        None if it is not done, or lacks some of its bytes.
+        """
         receipt = self._usable_receipt(shard)
         if receipt is None or self.store.stat(samples_file(shard)) is None:
             return None
@@ -133,7 +136,7 @@ class Directory:
         return {name: entry for folder in ("", SAMPLES, RECEIPTS) for name, entry in self.store.entries(folder).items()}
 
     def receipts(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
-        """Return the receipts of the shards that have a right one, in order.
+        """Return the usable receipts of some shards, in order.
 
         Reads several at a time.
         """

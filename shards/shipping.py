@@ -144,7 +144,10 @@ def _put(directory: Directory, store: Store, name: str, sha256: str | None = Non
 
 
 def _undisturbed(write: Callable[[], None]) -> None:
-    """Write a file; once more if it vanished: a second `ship` that completes the place deletes unfinished files."""
+    """Write a file, twice if it vanished.
+
+    A second `ship` deletes unfinished files when it completes the place.
+    """
     try:
         write()
     except FileNotFoundError:
@@ -152,7 +155,10 @@ def _undisturbed(write: Callable[[], None]) -> None:
 
 
 def _proven(directory: Directory, store: Store) -> list[Shard]:
-    """Return the shards that are there: by receipt, with files of the right size."""
+    """Return the shards that are there.
+
+    They have a receipt, and files of the right size.
+    """
     entries = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
 
     def is_there(name: str) -> bool:
@@ -165,7 +171,9 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
 def _send_finished(
     directory: Directory, store: Store, there: list[Shard], executor: Executor, listener: Listener
 ) -> dict[str, str]:
-    """Send the finished shards that are not there; return why each failed, by name.
+    """Send the finished shards that are not there.
+
+    Return why each failed, by name.
 
     Parameters
     ----------
@@ -207,7 +215,10 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
 
 
 def _send_index(directory: Directory, store: Store) -> bool:
-    """Send the index, last of all _info.json; return whether the bake has written it."""
+    """Send the index, last of all _info.json.
+
+    Return False if the bake has not written it.
+    """
     if not all((directory.path / name).exists() for name in (INDEX, CARD, INFO)):
         return False
     sent = store.stat(INFO)
@@ -241,7 +252,9 @@ def _sums(directory: Directory) -> Iterator[str]:
 
 
 def loader_urls(destination: Path | str, split: str = "train", base: str | None = None) -> str:
-    """Return the shards of a split as one URL with a range, as webdataset takes it.
+    """Return one URL of a split's shards.
+
+    It has a range in braces, as webdataset takes it.
 
     Parameters
     ----------

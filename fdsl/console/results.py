@@ -48,7 +48,7 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
 
 
 def status_lines(out: Path | str, status: Status) -> Iterator[str]:
-    """Yield how far a bake is, why shards failed, and the next step."""
+    """Yield how far a bake is, and the next step."""
     n_done = status.n_shards - len(status.missing)
     yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
     yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"

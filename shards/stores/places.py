@@ -18,12 +18,18 @@ _REMOTE = {"s3": ("shards.stores.s3", "Bucket"), "ssh": ("shards.stores.ssh", "H
 
 
 def is_url(place: Path | str) -> bool:
-    """Return whether a place is a URL, of a known scheme or not."""
+    """Return whether a place is a URL.
+
+    Its scheme may be unknown.
+    """
     return _SCHEME.match(str(place)) is not None and not Path(place).exists()
 
 
 def as_typed(place: Path | str) -> str:
-    """Return a URL with both its slashes, of which a `Path` keeps one."""
+    """Return a URL with both its slashes.
+
+    A `Path` keeps one.
+    """
     return re.sub(":/+", "://", str(place), count=1)
 
 

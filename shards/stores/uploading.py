@@ -31,7 +31,7 @@ class Unreachable(ConnectionError):
 
 
 def retried(call: Callable[[], Result]) -> Result:
-    """Return the result of a call, tried again while the store is unreachable.
+    """Call again while the store is unreachable.
 
     Logs a warning before each wait.
 
@@ -66,12 +66,18 @@ class Uploading(ABC):
         self.delete(probe)
 
     def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
-        """Do nothing: two bakes of one shard send the same bytes; see `Store.reserve`."""
+        """Do nothing: equal bytes overwrite each other.
+
+        See `Store.reserve`.
+        """
         return nullcontext()
 
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
-        """Open a local file that is sent when the block ends; see `Store.create`."""
+        """Open a local file, sent when the block ends.
+
+        See `Store.create`.
+        """
         descriptor, hidden = tempfile.mkstemp(prefix="fdsl-", suffix=f"-{name.rsplit('/', 1)[-1]}")
         path = Path(hidden)
         try:
