@@ -23,7 +23,9 @@ from tests.processes import wait_for
 from tests.shards.conftest import FDSL, SERIAL
 from tests.shards.test_shipping import content, files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("family", ["rcdb"], indirect=True, scope="session")]
+"""A store knows files only, so one family will do."""
+
 TAR = "train-000003.tar"
 
 
