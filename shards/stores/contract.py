@@ -103,7 +103,8 @@ class Store(Protocol):
     def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
         """Lock some shards for a block, where it can.
 
-        They are shards `first` to `first + n - 1` of the plan. Deletes unfinished versions of their files before and after the block.
+        They are shards `first` to `first + n - 1` of the plan. Before and after the block, unfinished versions of their
+        files are deleted.
 
         Parameters
         ----------
