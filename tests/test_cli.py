@@ -425,13 +425,15 @@ def test_parts_start_at_once_in_a_new_folder(small: Path, baked: Path) -> None:
 
 
 def test_slurm_prints_the_parts_that_miss_shards(small: Path) -> None:
-    """The bake of an array's task finds the categories."""
     folder = small.parent
     succeeded("bake", small, "-o", "out", "--part", "2/4", "--workers", 1, cwd=folder)
     script = succeeded("slurm", "small.yaml", "-o", "out", "--parts", 4, "--rounds", 1, "--", "--time=9", cwd=folder)
     assert " --time=9 --array=1,3-4 " in script
-    assert f" bake {small} -o {folder}/out --part " in script
-    assert f" slurm {small} -o {folder}/out --parts 4 --workers 1 --rounds 0 --submit -- --time=9'" in script
+    assert f" bake {folder}/out/spec.yaml -o {folder}/out --part " in script
+    assert (
+        f" slurm {folder}/out/spec.yaml -o {folder}/out --parts 4 --workers 1 --rounds 0 --submit -- --time=9'"
+        in script
+    )
     assert not (folder / "slurm-small").exists()
 
 
@@ -443,10 +445,18 @@ def test_slurm_prepares_a_new_directory(small: Path, other_table: Path) -> None:
     log = folder / "log"
     succeeded("bake", small, "-o", "out", "--workers", 1, "--log-json", log, cwd=folder)
     assert {event["activity"] for event in events(log) if "activity" in event} == {"bake"}
-    assert "out -- " not in script
     script = succeeded("slurm", small, "-o", "out", "--rounds", 0, cwd=folder)
     assert "sbatch" not in script
-    assert script.endswith(f" bake {small} -o {folder}/out --workers 1\n")
+    assert script.endswith(f" bake {folder}/out/spec.yaml -o {folder}/out --workers 1\n")
+
+
+def test_slurm_task_needs_the_prepared_folder(small: Path) -> None:
+    """As on a node that does not share it."""
+    script = succeeded("slurm", small, "-o", "out", cwd=small.parent)
+    shutil.rmtree(small.parent / "out")
+    (task,) = re.findall(r"bake (\S+ -o \S+) --part", script)
+    assert "spec.yaml') does not exist" in refused("bake", *task.split(), "--part", "1/1")
+    assert not (small.parent / "out").exists()
 
 
 def test_slurm_without_rounds_names_missing_shards(small: Path) -> None:

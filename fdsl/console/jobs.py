@@ -15,6 +15,7 @@ from fdsl.dataset.spec import Spec
 from fdsl.reports.estimate import choose_parts, estimate
 from shards.directory import Directory
 from shards.executors.slurm import MAX_PARTS, SlurmBake
+from shards.layout import SPEC
 
 
 def require_parts(spec: Spec, n_parts: int) -> None:
@@ -54,7 +55,7 @@ def slurm_script(
     bake = SlurmBake(
         command=own_command(),
         name=directory.spec.name,
-        spec=source if source in presets() else str(Path(source).absolute()),
+        spec=_shared_spec(source, out),
         out=str(out.absolute() if isinstance(out, Path) else out),
         n_parts=n_parts,
         n_workers=n_workers,
@@ -62,3 +63,13 @@ def slurm_script(
         options=options,
     )
     return bake.script(sorted({part_of(position, len(planned), n_parts) for position in missing}))
+
+
+def _shared_spec(source: str, out: Path | str) -> str:
+    """Return the SPEC of the tasks.
+
+    That of a prepared folder: a node that does not see the folder fails at once, instead of baking a folder of its own.
+    """
+    if isinstance(out, Path):
+        return str(out.absolute() / SPEC)
+    return source if source in presets() else str(Path(source).absolute())

@@ -92,6 +92,7 @@ bakes=$(sbatch --parsable --job-name={name} --cpus-per-task={n_workers} --requeu
     --output=slurm-{name}/%A_%a.log {options}--array={array} \\
     --wrap={task})
 bakes=${{bakes%%;*}}
+trap 'scancel "$bakes"' ERR
 echo "submitted job array $bakes: {n} of {n_parts} parts"
 sbatch --job-name={name}-next --open-mode=append \\
     --output=slurm-{name}/next-%j.log {options}--dependency="afterany:$bakes" \\
@@ -123,6 +124,6 @@ def submit(script: str) -> None:
     """
     if shutil.which("sbatch") is None:
         raise InputError("--submit needs sbatch, which is not installed here; use a login node of the cluster")
-    status = subprocess.run(["bash"], input=script, text=True, check=False).returncode
+    status = subprocess.run(["bash"], input=script, encoding="utf-8", errors="surrogateescape", check=False).returncode
     if status:
         raise ChildProcessError(f"the script failed with exit code {status}; the lines above say why")

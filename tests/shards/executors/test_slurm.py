@@ -112,10 +112,15 @@ def test_missing_sbatch_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatc
         submit(BAKE.script([1]))
 
 
-def test_refusing_sbatch_fails(folder: Path) -> None:
-    """Nothing follows an array that was not submitted."""
-    sbatch = folder / "bin" / "sbatch"
-    sbatch.write_text(f"{SBATCH}\nsys.exit('sbatch: error: no')\n")
+@pytest.mark.parametrize(("refused", "n_calls", "cancelled"), [("--parsable", 1, ""), ("--dependency", 2, "7")])
+def test_refused_jobs_leave_no_other(refused: str, n_calls: int, cancelled: str, folder: Path) -> None:
+    """A limit of jobs may admit the array and not the job that follows it."""
+    sbatch, scancel = folder / "bin" / "sbatch", folder / "bin" / "scancel"
+    sbatch.write_text(f"{SBATCH}\nif {refused!r} in str(sys.argv):\n    sys.exit('sbatch: error: no')\n")
+    scancel.write_text('#!/bin/sh\nprintf %s "$@" > cancelled\n')
+    scancel.chmod(0o755)
+    (folder / "cancelled").touch()
     with pytest.raises(ChildProcessError, match="exit code 1; the lines above say why"):
         submit(BAKE.script([1]))
-    assert len((folder / "calls").read_text().splitlines()) == 1
+    assert len((folder / "calls").read_text().splitlines()) == n_calls
+    assert (folder / "cancelled").read_text() == cancelled
