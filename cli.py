@@ -20,14 +20,18 @@ from fdsl.console.options import (
     LOG_JSON,
     NEW_OUT,
     OUT,
+    PARTS,
     QUIET,
     RERENDER,
+    ROUNDS,
     SCHEDULER,
     SEED,
     SHARDS,
     SPEC,
     SPLIT,
     STDOUT,
+    SUBMIT,
+    TASK_WORKERS,
     WORKERS,
     PathType,
     example,
@@ -254,6 +258,38 @@ def bake(
         say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
+
+
+@fdsl.command(epilog=example("fdsl slurm rcdb-21k -o data/rcdb-21k --submit -- --partition=cpu --time=1:00:00"))
+@SPEC
+@options(NEW_OUT, CATEGORIES_FROM, PARTS, TASK_WORKERS, ROUNDS, SUBMIT, QUIET)
+@click.argument("sbatch_options", nargs=-1)
+def slurm(
+    spec: str, out: Path | str, categories_from: Path | None, parts: int | None, workers: int, rounds: int,
+    submit: bool, quiet: bool, sbatch_options: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Print a script that bakes the missing shards with Slurm.
+
+    A job array bakes the parts that have missing shards. Then a second job submits what is missing, until nothing is or no
+    --rounds are left, and writes the index. Options for sbatch follow `--`.
+
+    The command itself writes the spec and the categories into OUT.
+    """
+    from fdsl.console.jobs import require_parts, slurm_script
+    from fdsl.dataset.sources import load_spec
+    from shards.baking import prepare
+    from shards.claiming import categories_beside
+    from shards.executors import slurm
+
+    loaded, given = load_spec(spec), categories_from or categories_beside(spec)
+    require_parts(loaded, parts or 1)
+    with _job(workers, quiet, None) as job:
+        directory = prepare(loaded, out, categories=given, executor=job.executor, listener=job.progress)
+    script = slurm_script(directory, spec, out, parts, workers, rounds, sbatch_options)
+    if submit:
+        slurm.submit(script)
+    else:
+        click.echo(script, nl=False)
 
 
 @fdsl.command(epilog=example("fdsl status data/quickstart-rcdb"))

@@ -14,7 +14,7 @@ from fdsl.primitives.errors import PLATFORMS, InputError, one_line, printable
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
 
-_RESUMABLE = ("bake", "repair", "ship")
+_RESUMABLE = ("bake", "repair", "ship", "slurm")
 _RESUME = "finished shards are kept; run the same command again to resume"
 _RETRY = "fix this and run the same command again"
 _KEPT = "finished shards are kept"

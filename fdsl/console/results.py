@@ -106,6 +106,15 @@ def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
         yield f"{destination} misses {missing}, not baked yet; run the same command after the bake, or with --follow"
 
 
+def missing_line(out: Path | str, missing: Sequence[str]) -> str:
+    """Return one line on shards that all rounds have left."""
+    place = shlex.quote(str(out))
+    return (
+        f"{out}: {count(len(missing), 'shard')} missing and no --rounds left: {first_names(missing)};"
+        f" `fdsl status {place}` and the log files say why"
+    )
+
+
 def verified_lines(out: Path | str, result: Verified, seed: int) -> Iterator[str]:
     """Yield notes and problems, or that all is right."""
     for note in result.notes:

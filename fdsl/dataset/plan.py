@@ -102,6 +102,16 @@ def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> 
     return planned[start:stop]
 
 
+def part_of(position: int, n_shards: int, n_parts: int) -> int:
+    """Return the part, counted from 1, that holds a shard; see `select_shards`.
+
+    Parameters
+    ----------
+    position : of the shard in the plan, from 0
+    """
+    return ((position + 1) * n_parts - 1) // n_shards + 1
+
+
 def _permute(positions: npt.NDArray[np.uint64], n: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Map positions in 0..n-1 one to one onto 0..n-1.
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fdsl import InputError, Spec, load_spec
 from fdsl.dataset.families import FAMILIES
-from fdsl.dataset.plan import SHARD_NAME, image_key, image_names, image_numbers, plan_shards, select_shards
+from fdsl.dataset.plan import SHARD_NAME, image_key, image_names, image_numbers, part_of, plan_shards, select_shards
 from tests.shards.conftest import small_spec
 
 SIZES = st.integers(1, 30) | st.sampled_from([31, 37, 64, 97])
@@ -193,6 +193,8 @@ def test_parts_are_all_shards(n_parts: int) -> None:
     parts = [select_shards(spec, "all", f"{k}/{n_parts}") for k in range(1, n_parts + 1)]
     assert [shard for part in parts for shard in part] == plan_shards(spec)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    numbers = [part_of(position, len(plan_shards(spec)), n_parts) for position in range(len(plan_shards(spec)))]
+    assert numbers == [number for number, part in enumerate(parts, 1) for _ in part]
 
 
 @pytest.mark.parametrize("shards", ["0/3", "4/3", "1/13", "0/0"])
