@@ -20,7 +20,7 @@ import yaml
 
 import cli
 from fdsl import InputError, load_spec, presets
-from fdsl.console.jobs import require_parts
+from fdsl.console.slurm import require_parts
 from fdsl.dataset.families import FAMILIES
 from shards import baking
 from tests.commands import error_line, fdsl, refused, succeeded
