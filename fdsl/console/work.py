@@ -30,6 +30,12 @@ def job(
     workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | str | None,
     executor: str = "local", scheduler: str | None = None,
 ) -> Iterator[Job]:  # fmt: skip
+    """Open the progress and the log, and choose the executor.
+
+    Parameters
+    ----------
+    outputs : places where the log must not be
+    """
     from fdsl.console.progress import Progress
 
     with opened_log(log_json, *outputs) as log, Progress(quiet, log) as progress:
