@@ -122,7 +122,6 @@ def claim_destination(directory: Directory, store: Store) -> None:
     """
     if isinstance(store, Folder) and store.path.resolve() == directory.path.resolve():
         raise InputError(f"`destination` (={store.url}) is the dataset itself; name another place")
-    store.preflight((SAMPLES, RECEIPTS))
     names = store.entries()
     if SPEC not in names and (foreign := sorted(set(names) - {f"{SAMPLES}/", f"{RECEIPTS}/", CATEGORIES})):
         raise InputError(f"`destination` (={store.url}) holds other files ({foreign[0]}); name a new or empty place")

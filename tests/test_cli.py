@@ -674,7 +674,7 @@ def test_unusable_destinations_are_one_line(copy: Path, monkeypatch: pytest.Monk
         ),
         ("mine", "`destination` (=mine) holds other files (thesis.tex); name a new or empty place"),
         ("out", "`destination` (=out) is the dataset itself; name another place"),
-        ("small.yaml", "`small.yaml` is a file; name a folder"),
+        ("small.yaml", "`small.yaml/spec.yaml`: Not a directory"),
     ):
         assert words in refused("ship", "out", destination, "--workers", 1, cwd=copy.parent)
     monkeypatch.setitem(sys.modules, "boto3", None)

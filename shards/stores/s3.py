@@ -131,6 +131,7 @@ class Bucket(Uploading):
 
         def send() -> None:
             with path.open("rb") as body:
+                body.seek(0)  # on macOS, the path of an open file shares its position
                 self._call(name, "put_object", Body=body, ContentLength=n_bytes, ChecksumSHA256=checksum, **condition)
 
         retried(send)

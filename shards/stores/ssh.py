@@ -23,7 +23,7 @@ from typing import IO
 from fdsl.primitives.errors import InputError, one_line
 from shards.files import HIDDEN
 from shards.stores.contract import Entry
-from shards.stores.uploading import Unreachable, Uploading, retried, too_large
+from shards.stores.uploading import OPEN_FILES, Unreachable, Uploading, retried, too_large
 
 _OPTIONS = (
     "BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4",
@@ -139,13 +139,18 @@ class Host(Uploading):
         target = PurePosixPath(self.folder, name)
         # named by its content, so that the next try continues it
         hidden = str(target.with_name(f".{target.name}.{sha256[:16]}.tmp"))
-        rsync = ["rsync", "--inplace", "--no-whole-file", "--fsync", "--secluded-args", "-e", shlex.join(self._ssh())]
+        rsync = [
+            "rsync", "--inplace", "--no-whole-file", "--fsync", "--secluded-args", "--copy-links", "--chmod=F644",
+            "-e", shlex.join(self._ssh()),
+        ]  # fmt: skip
+        opened = [int(path.name)] if path.is_relative_to(OPEN_FILES) else []
 
         def send() -> None:
             self._run(name, 'mkdir -p "$1"', str(target.parent))
             done = subprocess.run(
-                [*rsync, str(path), f"{self.host}:{hidden}"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
+                [*rsync, str(path), f"{self.host}:{hidden}"],
+                stdin=subprocess.DEVNULL, capture_output=True, check=False, pass_fds=opened,
+            )  # fmt: skip
             if done.returncode:
                 raise self._error(name, done.stderr, may_pass=done.returncode in _RSYNC_CUT)
             self._run(name, _PUBLISH_NEW if exclusive else _PUBLISH, hidden, str(target), sha256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import tempfile
 import time
@@ -14,13 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdsl.primitives.errors import InputError
-from shards.stores.contract import HashedFile
+from shards.stores.contract import Entry, HashedFile
 from shards.stores.folder import file_sha256, wrong_hash
 
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 """Warns of waiting. Writes to standard error, of workers too, unless the program configures logging."""
+
+OPEN_FILES = Path("/dev/fd")
+"""Folder of the files that this process has open, by number."""
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
@@ -61,9 +63,14 @@ class Uploading(ABC):
     def preflight(self, folders: Collection[str]) -> None:
         """Store and delete a small file; see `Store.preflight`."""
         probe = f".probe.{secrets.token_hex(8)}.tmp"
-        with self.create(probe) as file:
-            file.write(b"shows whether this place may be written\n")
-        self.delete(probe)
+        try:
+            self.entries(probe)  # a missing bucket is named more clearly when it is listed
+            with self.create(probe) as file:
+                file.write(b"shows whether this place may be written\n")
+            self.delete(probe)
+        except OSError as error:
+            error.filename = self.url
+            raise
 
     def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
         """Do nothing: equal bytes overwrite each other.
@@ -78,15 +85,11 @@ class Uploading(ABC):
 
         See `Store.create`.
         """
-        descriptor, hidden = tempfile.mkstemp(prefix="fdsl-", suffix=f"-{name.rsplit('/', 1)[-1]}")
-        path = Path(hidden)
-        try:
-            with os.fdopen(descriptor, "wb") as local:
-                file = HashedFile(local)
-                yield file
-            self._send(name, path, file.sha256, exclusive)
-        finally:
-            path.unlink(missing_ok=True)
+        with tempfile.TemporaryFile() as local:  # has no name, so a killed process leaves nothing
+            file = HashedFile(local)
+            yield file
+            local.flush()
+            self._send(name, OPEN_FILES / str(local.fileno()), file.sha256, exclusive)
 
     def put(self, name: str, path: Path, sha256: str) -> None:
         """Send a local file; see `Store.put`."""
@@ -94,10 +97,22 @@ class Uploading(ABC):
             raise wrong_hash(path)
         self._send(name, path, sha256, exclusive=False)
 
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """URL of the folder."""
+
+    @abstractmethod
+    def entries(self, folder: str = "") -> dict[str, Entry]:
+        """Return the files of a folder by name."""
+
     @abstractmethod
     def delete(self, name: str) -> None:
         """Delete a file, if it exists."""
 
     @abstractmethod
     def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:
-        """Send a local file, whose hash is known, all or nothing."""
+        """Send a local file, whose hash is known, all or nothing.
+
+        The file may be one of OPEN_FILES.
+        """

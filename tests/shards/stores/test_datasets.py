@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def test_bake_into_a_store(
     kind: str, spec: Spec, baked: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = empty_place(kind, request, tmp_path / "there", monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
+    (tmp_path / "local").mkdir()
     result = bake(spec, url, executor=SERIAL)
     assert (result.n_shards, result.n_missing, result.failures) == (12, 0, {})
     assert content(open_store(url)) == files(baked)
     assert verify(url, executor=SERIAL, rerender=3).problems == ()
     again = bake(spec, url, executor=SERIAL)
     assert (again.n_shards, again.n_found) == (0, 12)
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("fdsl-*-train-*"))  # local copies
+    assert not any((tmp_path / "local").iterdir())
 
 
 def test_dataset_is_opened_by_its_url(spec: Spec, baked: Path, place: Store) -> None:
@@ -81,11 +84,15 @@ def test_machines_share_the_work(spec: Spec, baked: Path, place: Store) -> None:
     assert content(place) == files(baked)
 
 
-def test_killed_command_resumes(source: Path, baked: Path, place: Store) -> None:
+def test_killed_command_resumes(
+    source: Path, baked: Path, place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("bake", source, "-o", place.url, "--workers", 2, "-q")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     process = command(*words)
     wait_for(lambda: process.poll() is not None or len(place.entries("receipts")) > 1)
     kill(process)
+    assert not list(tmp_path.rglob("*train-*"))
     output, errors = command(*words).communicate()
     assert "the dataset is complete" in output, errors
     assert content(place) == files(baked)
