@@ -88,9 +88,11 @@ class Slurm:
         self._start("slurmctld", "-D", "-i")
         for name in ("n1", "n2"):
             self.start_node(name)
-        wait_for(
-            lambda: self.run("sinfo", "--Node", "--noheader", "--format=%N %t").split() == ["n1", "idle", "n2", "idle"]
-        )
+        wait_for(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        assert all(daemon.poll() is None for daemon in self._daemons), f"a daemon has ended; see {self.folder}/*.log"
+        return self.run("sinfo", "--Node", "--noheader", "--format=%N %t").split() == ["n1", "idle", "n2", "idle"]
 
     def start_node(self, name: str) -> None:
         """Start the daemon of a node."""
@@ -146,8 +148,8 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
     """Yield a Slurm; stop it at the end."""
     if not all(shutil.which(name, path=_PATH) for name in _DAEMONS):
         pytest.skip(ABSENT)
-    if os.geteuid() != 0:
-        pytest.skip("this Slurm needs root")
+    if os.geteuid() != 0 or not Path("/sys/fs/cgroup").is_mount():
+        pytest.skip("this Slurm needs root and /sys/fs/cgroup")
     slurm = Slurm(folder)
     try:
         slurm.start()

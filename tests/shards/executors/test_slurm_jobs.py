@@ -130,6 +130,16 @@ def test_tasks_of_a_lost_node_are_baked_by_another(place: Place) -> None:
     assert [place.n_tasks(part) for part in (1, 2, 3, 4)] == [1, 1, 1, 1]
 
 
+def test_nothing_follows_cancelled_jobs(place: Place) -> None:
+    command = place.command("signal.pause()")
+    place.run(command, "slurm", "small.yaml", "-o", "out", "--parts", "4", "--submit")
+    wait_for((place.folder / "bin" / "node").exists)
+    place.run("scancel", "--name=small")
+    place.slurm.wait_until_done()
+    assert [place.n_tasks(2), place.logs("next-*")] == [1, []]
+    assert not (place.out / "_info.json").exists()
+
+
 def test_shard_that_always_fails_ends_the_rounds(place: Place) -> None:
     """A folder stands in the place of its tar."""
     place.run(FDSL, "slurm", "small.yaml", "-o", "out", "--parts", "4", "--rounds", "2")
