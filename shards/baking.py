@@ -99,7 +99,7 @@ def bake(
         done = directory.all_finished(chosen)
         missing = [shard for shard in chosen if shard not in done]
         failures = bake_shards(directory, missing, chosen, executor, listener)
-        n_missing = _complete(directory, planned)
+        n_missing = _complete(directory, planned, {} if missing else done)
     baked = [shard for shard in missing if shard.name not in failures]
     n_images = sum(shard.n_samples for shard in baked)
     return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures)
@@ -164,19 +164,24 @@ def bake_shards(
     return failures
 
 
-def _complete(directory: Directory, planned: Sequence[Shard]) -> int:
+def _complete(directory: Directory, planned: Sequence[Shard], known: dict[Shard, Receipt]) -> int:
     """Write the index if all shards are done.
 
     Return how many are missing.
+
+    Parameters
+    ----------
+    known : receipts of shards that are done
     """
-    entries = directory.store.entries(RECEIPTS)
-    n_receipts = sum(receipt_file(shard) in entries for shard in planned)
-    if n_receipts < len(planned):  # reading them all would take time in a remote store
-        return len(planned) - n_receipts
-    done = directory.all_finished(planned)
-    if len(done) == len(planned):
-        write_index(directory, list(done.values()))
-    return len(planned) - len(done)
+    if len(known) < len(planned):
+        entries = directory.store.entries(RECEIPTS)
+        n_receipts = sum(receipt_file(shard) in entries for shard in planned)
+        if n_receipts < len(planned):  # reading them all would take time in a remote store
+            return len(planned) - n_receipts
+        known = directory.all_finished(planned)
+    if len(known) == len(planned):
+        write_index(directory, list(known.values()))
+    return len(planned) - len(known)
 
 
 def bake_shard(directory: Directory, shard: Shard) -> Receipt:

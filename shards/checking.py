@@ -19,7 +19,7 @@ from shards.problems import Kind, Problem
 from shards.receipts import MAX_BYTES, Receipt
 from shards.samples import max_bytes, table_problem
 from shards.stores.contract import StoredFile
-from shards.stores.uploading import retried
+from shards.stores.uploading import Unreachable
 
 _BUFFER = 2**17
 
@@ -50,7 +50,10 @@ def check_shard(directory: Directory, task: tuple[Shard, Collection[int]]) -> Fi
     ----------
     task : the shard, and the positions of the images to render again and compare
     """
-    return retried(lambda: _check(directory, *task))
+    try:
+        return _check(directory, *task)
+    except Unreachable:  # the connection was lost amid a file
+        return _check(directory, *task)
 
 
 def _check(directory: Directory, shard: Shard, positions: Collection[int]) -> Findings:

@@ -42,8 +42,13 @@ def stored_manifest(store: Store, spec: Spec, dataset: Dataset | None) -> Manife
         The directory holds another dataset (the message names the field that differs) or foreign files.
     """
     if store.stat(SPEC) is None and not is_lost(store):
-        _refuse_foreign_files(store)
-        return None
+        try:
+            _refuse_foreign_files(store)
+        except InputError:
+            if store.stat(SPEC) is None:  # else another bake has just begun
+                raise
+        else:
+            return None
     manifest = read_manifest(store)
     manifest.require_current(store)
     differs = difference(manifest.spec.to_mapping(), spec.to_mapping())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from shards.stores.contract import Entry
 
 _WINDOW_S = 600.0
 """Time before the newest receipt over which the rate is measured."""
+
+_MAX_NOTES = 100
+"""Notes that are read; reading thousands would take minutes."""
 
 _NOTE_BYTES = 2**16
 """Limit of the size of a note on a failure."""
@@ -32,7 +36,7 @@ class Status:
     n_images_done : number of images of the shards that are done
     n_bytes_done : size of their tars
     missing : names of the shards that are not done
-    failures : those of them that failed, by name, with the machine and the reason
+    failures : those of them that failed, by name, with the machine and the reason; the first hundred
     images_per_s : over the last ten minutes before the newest receipt, by all machines; None with fewer than two receipts
     idle_s : seconds since the newest receipt, by this machine's clock; None without receipts
     is_complete : all shards are done and the index is written
@@ -107,5 +111,9 @@ def _rate(shards: Sequence[Shard], times: Sequence[float]) -> float | None:
 def _failures(directory: Directory, missing: Sequence[Shard], entries: dict[str, Entry]) -> dict[str, str]:
     """Return why shards failed, by name."""
     failed = [shard for shard in missing if failure_file(shard) in entries]
-    contents = {shard.name: directory.store.read(failure_file(shard), _NOTE_BYTES) for shard in failed}
-    return {name: content.decode(errors="replace").strip() for name, content in contents.items()}
+    reasons = {}
+    for shard in failed[:_MAX_NOTES]:
+        with suppress(FileNotFoundError):  # baked meanwhile
+            content = directory.store.read(failure_file(shard), _NOTE_BYTES)
+            reasons[shard.name] = content.decode(errors="replace").strip()
+    return reasons

@@ -189,7 +189,7 @@ def _check_shards(
         for outcome in outcomes:
             shard = outcome.item[0]
             if isinstance(outcome, Failed):
-                if isinstance(outcome.error, Unseen):
+                if isinstance(outcome.error, Unseen | ConnectionError):  # of no shard in particular
                     raise outcome.error
                 findings[shard] = unchecked(shard, outcome.error)
                 listener(ItemFailed(shard.name, str(outcome.error)))

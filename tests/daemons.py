@@ -32,7 +32,7 @@ NO_SSH = "" if SSHD and shutil.which("rsync") else "no ssh server or no rsync: a
 def free_ports(n: int) -> list[int]:
     """Return free ports whose port + 10,000 is free too, where SeaweedFS has its gRPC."""
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 2_000, 32_000):
+    for port in range(20_000 + os.getpid() * 16 % 11_000, 32_000):
         with socket.socket() as one, socket.socket() as other:
             try:
                 one.bind(("127.0.0.1", port))
@@ -81,6 +81,11 @@ class S3Server:
                 ],
                 stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """Kill the server."""
@@ -214,10 +219,11 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         pytest.skip(NO_S3)
     server = S3Server(tmp_path_factory.mktemp("s3"))
     server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        use_s3(server, patch)
+        wait_for(lambda: not server.is_running or makes_bucket("shards"))
+    assert server.is_running, (server.folder / "log").read_text()[-2000:]
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            use_s3(server, patch)
-            wait_for(lambda: makes_bucket("shards"))
         yield server
     finally:
         server.kill()

@@ -76,7 +76,7 @@ def status(out: Path | str, watch: bool, as_json: bool) -> None:
         now = read_status(out)
         if watch and not as_json:
             click.clear()  # on a terminal only
-        for line in status_json(now) if as_json else status_lines(out, now):
+        for line in status_json(now, indent=None if watch else 1) if as_json else status_lines(out, now):
             say(line)
         if not watch or now.is_complete:
             return

@@ -66,9 +66,9 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
         yield "the index is missing; run the bake again"
 
 
-def status_json(status: Status) -> list[str]:
-    """Return the lines of a bake's progress as JSON."""
-    return json.dumps({**asdict(status), "seconds_left": status.seconds_left}, indent=1).splitlines()
+def status_json(status: Status, indent: int | None) -> list[str]:
+    """Return the lines of a bake's progress as JSON; one line without indent."""
+    return json.dumps({**asdict(status), "seconds_left": status.seconds_left}, indent=indent).splitlines()
 
 
 def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:

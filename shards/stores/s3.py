@@ -49,6 +49,8 @@ _ADVICE = {
     "BadDigest": "the store received other bytes than were sent; check memory and network",
 }
 """What to do about the usual answers, by their code."""
+_PASSING = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout")
+"""Codes of answers that another try may not meet."""
 _lock = threading.Lock()
 
 
@@ -234,7 +236,7 @@ class Bucket(Uploading):
             if code == "PreconditionFailed":
                 raise FileExistsError(17, "Object exists", place) from None
             text = _ADVICE.get(code, one_line(str(error)))
-            if status >= 500 or status == 429:
+            if status >= 500 or status == 429 or code in _PASSING:
                 raise Unreachable(0, text, place) from None
             raise OSError(0, text, place) from None
         except NoCredentialsError:

@@ -152,7 +152,8 @@ class Host(Uploading):
                 stdin=subprocess.DEVNULL, capture_output=True, check=False, pass_fds=opened,
             )  # fmt: skip
             if done.returncode:
-                raise self._error(name, done.stderr, may_pass=done.returncode in _RSYNC_CUT)
+                was_published = b"No such file" in done.stderr  # by another sender of the same bytes
+                raise self._error(name, done.stderr, may_pass=was_published or done.returncode in _RSYNC_CUT)
             self._run(name, _PUBLISH_NEW if exclusive else _PUBLISH, hidden, str(target), sha256)
 
         retried(send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from fdsl import Dataset, InputError, Spec, bake, open_directory, search_categories
 from fdsl.dataset.families import FAMILIES
 from fdsl.primitives.validation import FamilyParams
-from shards.claiming import categories_beside, claim_directory
+from shards.claiming import categories_beside, claim_directory, stored_manifest
 from shards.directory import Unseen
 from shards.stores.folder import Folder
 from tests.shards.conftest import SERIAL, small_mapping, small_spec, snapshot
@@ -253,3 +254,14 @@ def test_baked_spec_without_its_categories_is_refused(baked: Path, tmp_path: Pat
     (tmp_path / "spec.yaml").write_bytes((baked / "spec.yaml").read_bytes())
     with pytest.raises(InputError, match=r"needs the categories beside it: .*or name the preset or YAML"):
         categories_beside(tmp_path / "spec.yaml")
+
+
+def test_bake_that_begins_meanwhile_is_no_foreign_file(copy: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes spec.yaml after this one has looked for it."""
+    answers = iter([None, None])
+    stat = Folder.stat
+    shutil.rmtree(copy.path / "receipts")
+    monkeypatch.setattr(Folder, "stat", lambda folder, name: next(answers, stat(folder, name)))
+    manifest = stored_manifest(copy.store, copy.spec, copy.dataset)
+    assert manifest is not None
+    assert manifest.hash == copy.dataset.hash

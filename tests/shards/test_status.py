@@ -15,6 +15,7 @@ from fdsl.dataset.plan import Shard
 from shards import baking
 from shards.directory import Directory
 from shards.receipts import Receipt
+from shards.stores.folder import Folder
 from tests.shards.conftest import SERIAL, shards_of, snapshot
 from tests.shards.disk import OnDisk
 from tests.shards.harm import invoke
@@ -111,3 +112,19 @@ def test_watching_ends_with_the_dataset(copy: OnDisk) -> None:
     output = invoke("status", copy.path, "--watch").output
     assert output.count("12 of 12 shards") == 1
     assert output.endswith(f"complete; next: fdsl verify {copy.path}\n")
+
+
+def test_note_may_vanish(copy: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine bakes the shard while its note is read."""
+    shard = shards_of(copy)[NAME]
+    copy.receipt(shard).rename(copy.path / "receipts" / f"{NAME}.failed")
+    read = Folder.read
+
+    def vanish(folder: Folder, name: str, max_bytes: int) -> bytes:
+        if name.endswith(".failed"):
+            raise FileNotFoundError(name)
+        return read(folder, name, max_bytes)
+
+    monkeypatch.setattr(Folder, "read", vanish)
+    status = read_status(copy.path)
+    assert (status.missing, status.failures) == ((NAME,), {})

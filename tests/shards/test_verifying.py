@@ -28,6 +28,8 @@ from shards.directory import Unseen
 from shards.events import Advanced, Event, Finished, Started
 from shards.executors.contract import Failed
 from shards.problems import Kind, Problem
+from shards.stores.folder import Folder
+from shards.stores.uploading import Unreachable
 from tests.shards.conftest import NAME, SERIAL, shards_of, small_spec, snapshot
 from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import damage, edit_json, invoke, problems, replace_image, the_problem
@@ -378,3 +380,12 @@ class Blind(LocalExecutor):
 def test_blind_worker_ends_the_verification(baked: Path) -> None:
     with pytest.raises(Unseen, match="n7 does not see the dataset"):
         verify(baked, executor=Blind())
+
+
+def test_store_that_does_not_answer_ends_the_command(copy: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Folder, name: str) -> None:
+        raise Unreachable(0, "no answer", name)
+
+    monkeypatch.setattr(Folder, "open", fail)
+    with pytest.raises(Unreachable, match="no answer"):
+        verify(copy.path, executor=SERIAL)
