@@ -11,7 +11,7 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-train coverage audit docs clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -24,6 +24,7 @@ help:
 	@echo 'make style        fix style where it can be fixed automatically'
 	@echo 'make bench        measure the speed, and compare it with the published procedures'
 	@echo 'make bench-check  compare the speed with the recorded ratios'
+	@echo 'make bench-scaling  compare local workers with Dask workers; compute what 1,000,000,000 images take'
 	@echo 'make bench-train  measure how fast the trainer loads images, against the ordinary pipeline'
 	@echo 'make coverage     measure which lines the tests run, including kernels'
 	@echo 'make audit        check the installed packages for known vulnerabilities'
@@ -115,6 +116,9 @@ bench: .venv/bench
 
 bench-train: .venv-train/done
 	@.venv-train/bin/python benchmarks/train.py
+
+bench-scaling: .venv/test
+	@$(BIN)/python benchmarks/scaling.py
 
 bench-check: .venv/bench
 	@$(BIN)/python benchmarks/bench.py --check

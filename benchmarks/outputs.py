@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 PERFORMANCE = ROOT / "docs" / "performance.md"
+SCALING = ROOT / "docs" / "scaling.md"
 TRAINER = ROOT / "trainer" / "README.md"
 _SHARED_MEMORY = Path("/dev/shm")
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fdsl.dataset.dataset import Dataset, require_spec
 from fdsl.dataset.plan import Shard, image_key, image_names, plan_shards, select_shards
 from fdsl.dataset.spec import Spec
-from fdsl.primitives.errors import encodable
+from fdsl.primitives.errors import encodable, machine_of
 from shards import png
 from shards.claiming import claim_directory, given_dataset, stored_manifest
 from shards.directory import Directory, output_store, reserve
@@ -157,7 +157,7 @@ def bake_shards(
             if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
                 raise outcome.error
             failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
-            note = encodable(f"{socket.gethostname()}: {reason}\n")
+            note = encodable(f"{machine_of(outcome.error) or socket.gethostname()}: {reason}\n")
             write_content(directory.store, failure_file(outcome.item), note.encode())
             listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from fdsl.primitives.errors import PLATFORMS, InputError, one_line, printable
+from fdsl.primitives.errors import PLATFORMS, InputError, machine_of, one_line, printable
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
@@ -72,7 +72,8 @@ def run(command: click.Command) -> None:
     except OSError as error:
         path = f"`{error.filename}`: " if error.filename else ""
         kept = f"; {_KEPT}" if _is_resumable() else ""
-        _fail(_cause(error) or f"{path}{error.strerror or error}; {_RETRY}{kept}", 1)
+        where = f" on {machine}" if (machine := machine_of(error)) else ""
+        _fail(_cause(error) or f"{path}{error.strerror or error}{where}; {_RETRY}{kept}", 1)
     except MemoryError:
         _fail(_NO_MEMORY, 1)
     except (ImportError, RuntimeError) as error:

@@ -37,3 +37,18 @@ def printable(text: str) -> str:
 def encodable(text: str) -> str:
     """Escape bytes of a file name that are not UTF-8, for JSON."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+_ON = "on machine "
+"""Start of the note on an error of another machine."""
+
+
+def note_machine(error: BaseException, name: str) -> None:
+    """Note on which machine an error was raised; the note travels with it."""
+    error.add_note(_ON + name)
+
+
+def machine_of(error: BaseException) -> str | None:
+    """Return the machine that an error was noted with, or None."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((note.removeprefix(_ON) for note in notes if note.startswith(_ON)), None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import socket
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.errors import InputError, note_machine
 from fdsl.primitives.validation import shown
 
 Item = TypeVar("Item")
@@ -73,4 +74,13 @@ def result_of(task: Callable[[Item], Result], item: Item) -> Result:
             copy.deepcopy(error)
         except Exception:
             raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
+
+
+def result_elsewhere(task: Callable[[Item], Result], item: Item) -> Result:
+    """Return the result of a task; an error gets a note of this machine's name."""
+    try:
+        return result_of(task, item)
+    except Exception as error:
+        note_machine(error, socket.gethostname())
         raise

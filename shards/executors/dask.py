@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic
 from fdsl.dataset.spec import difference
 from fdsl.primitives.errors import InputError
 from fdsl.version import shared_versions
-from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied, result_of
+from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied, result_elsewhere
 
 if TYPE_CHECKING:
     from distributed import Client, Future, KilledWorker
@@ -163,7 +163,7 @@ class _Run(Generic[Item, Result]):
         """
         from distributed.protocol.pickle import dumps, loads
 
-        content = dumps(partial(result_of, self._task, attempt.item))
+        content = dumps(partial(result_elsewhere, self._task, attempt.item))
         future = self._client.submit(lambda content: loads(content)(), content, pure=False)
         self._pending[future] = attempt
         future.add_done_callback(self._done.put)

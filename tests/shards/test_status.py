@@ -12,6 +12,7 @@ import pytest
 
 from fdsl import Spec, bake, read_status
 from fdsl.dataset.plan import Shard
+from fdsl.primitives.errors import note_machine
 from shards import baking
 from shards.directory import Directory
 from shards.receipts import Receipt
@@ -77,14 +78,18 @@ def test_rate_is_unknown_at_first(times: dict[str, float], copy: OnDisk) -> None
     assert (status.idle_s is None) == (not times)
 
 
+@pytest.mark.parametrize("machine", [None, "n7"])
 def test_failure_is_noted_until_the_dataset_is_whole(
-    spec: Spec, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: str | None, spec: Spec, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, bake_shard = tmp_path / "out", baking.bake_shard
 
     def fail_for_one(directory: Directory, shard: Shard) -> Receipt:
         if shard.name == NAME:
-            raise ValueError("no luck\x1b[31m")
+            error = ValueError("no luck\x1b[31m")
+            if machine is not None:
+                note_machine(error, machine)
+            raise error
         return bake_shard(directory, shard)
 
     with monkeypatch.context() as patch:
@@ -92,9 +97,10 @@ def test_failure_is_noted_until_the_dataset_is_whole(
         assert NAME in bake(spec, out, executor=SERIAL).failures
     status = read_status(out)
     assert status.missing == (NAME,)
-    assert status.failures == {NAME: f"{socket.gethostname()}: no luck\x1b[31m"}
+    named = machine or socket.gethostname()
+    assert status.failures == {NAME: f"{named}: no luck\x1b[31m"}
     output = invoke("status", out).output
-    assert f"failed     {NAME}: {socket.gethostname()}: no luck" in output
+    assert f"failed     {NAME}: {named}: no luck" in output
     assert "\x1b" not in output
     bake(spec, out, executor=SERIAL)
     assert snapshot(out) == snapshot(baked)

@@ -14,6 +14,7 @@ import pytest
 
 from fdsl import InputError, WorkerDied
 from fdsl.console import exits
+from fdsl.primitives.errors import note_machine
 from tests.commands import run_main, signals_restored
 from tests.processes import PATIENCE_S, hear_ctrl_c
 
@@ -27,6 +28,12 @@ def hear_signals() -> Iterator[None]:
     with signals_restored():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
+
+
+def of_machine(error: OSError, name: str) -> OSError:
+    """Return an error that was raised on another machine."""
+    note_machine(error, name)
+    return error
 
 
 def end_with(error: BaseException, command: str = "bake") -> subprocess.CompletedProcess[str]:
@@ -58,6 +65,10 @@ def end_with(error: BaseException, command: str = "bake") -> subprocess.Complete
         (
             OSError(errno.ENOSPC, "No space left on device", "out/x.tar"), "bake", 1,
             "`out/x.tar`: No space left on device; fix this and run the same command again; finished shards are kept",
+        ),
+        (
+            of_machine(OSError(errno.EROFS, "Read-only file system", "out/x.tar"), "n7"), "verify", 1,
+            "`out/x.tar`: Read-only file system on n7; fix this and run the same command again",
         ),
         (
             OSError(errno.EACCES, "Permission denied"), "preview", 1,
@@ -148,6 +159,7 @@ def test_signal_during_the_error_line_changes_nothing(monkeypatch: pytest.Monkey
 HANG = """
 import os, signal, threading, click
 from fdsl.console import exits
+from fdsl.primitives.errors import note_machine
 def hang():
     try:
         os.kill(os.getpid(), signal.SIGINT)

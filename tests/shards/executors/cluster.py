@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.processes import descendants, kill_all, wait_for
 
@@ -22,6 +23,19 @@ IS_INSTALLED = find_spec("distributed") is not None
 ABSENT = "dask is not installed"
 ENVIRONMENT = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
 """A task is given up after two deaths, not four: it takes seconds until a worker is back."""
+
+FOREVER = ("bash", "-c", 'while :; do "$@"; done', "supervisor")
+"""Starts a command again whenever it ends."""
+
+
+@contextmanager
+def dask_config(**values: Any) -> Iterator[None]:
+    """Change Dask's configuration for a block; two underscores stand for a dot."""
+    import dask
+    import distributed  # noqa: F401 - its defaults would be lost at the end if they were loaded in the block
+
+    with dask.config.set({name.replace("__", "."): value for name, value in values.items()}):
+        yield
 
 
 class Cluster:

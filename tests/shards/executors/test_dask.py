@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fdsl import DaskExecutor, InputError, WorkerDied
+from fdsl.primitives.errors import machine_of
 from shards.executors.contract import Done, Failed
 from tests.processes import wait_for
-from tests.shards.executors.cluster import ABSENT, IS_INSTALLED, Cluster
-from tests.shards.executors.tasks import Company, Meeting, die_in_company, die_once, meet, square
+from tests.shards.executors.cluster import ABSENT, FOREVER, IS_INSTALLED, Cluster, dask_config
+from tests.shards.executors.tasks import Company, Meeting, die_in_company, die_once, meet, refuse_multiples_of_3, square
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_INSTALLED, reason=ABSENT)]
-
-FOREVER = ("bash", "-c", 'while :; do "$@"; done', "supervisor")
-"""Starts a command again whenever it ends."""
-
-
-@contextmanager
-def dask_config(**values: Any) -> Iterator[None]:
-    import dask
-
-    with dask.config.set({name.replace("__", "."): value for name, value in values.items()}):
-        yield
 
 
 def by_item(outcomes: Iterator[Any]) -> dict[Any, Any]:
@@ -62,6 +54,17 @@ def test_item_that_kills_workers_fails_alone(own_cluster: Cluster, tmp_path: Pat
     assert str(failed.error).startswith("2 workers died on the same task, the last at tcp://127.0.0.1:")
     assert outcomes == {item: Done(item, item.number) for item in items[1:]}
     assert len(list(deaths.iterdir())) == 4, "twice with another item, twice alone"
+
+
+def test_error_has_the_name_of_its_machine(own_cluster: Cluster) -> None:
+    rename = ("unshare", "--uts", "bash", "-c", 'hostname n7 && exec "$@"', "renamed")
+    if subprocess.run([*rename, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a process with another host name needs root, unshare and hostname")
+    own_cluster.start_worker(prefix=rename)
+    (outcome,) = DaskExecutor(own_cluster.address).run(refuse_multiples_of_3, [3])
+    assert isinstance(outcome, Failed)
+    assert machine_of(outcome.error) == "n7"
+    assert socket.gethostname() != "n7"
 
 
 def test_late_workers_are_used(own_cluster: Cluster, tmp_path: Path) -> None:
@@ -201,6 +204,9 @@ def test_closing_cancels_pending_tasks(own_cluster: Cluster, tmp_path: Path) -> 
 # TLS
 
 
+NO_OPENSSL = "" if shutil.which("openssl") else "no openssl: apt-get install openssl"
+
+
 def openssl(folder: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
@@ -208,6 +214,8 @@ def openssl(folder: Path, *arguments: str) -> None:
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A certificate authority, and a certificate that it has signed."""
+    if NO_OPENSSL:
+        pytest.skip(NO_OPENSSL)
     folder = tmp_path / "tls"
     folder.mkdir()
     openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",

@@ -20,7 +20,7 @@ from shards import lock
 from tests.commands import error_line, fdsl, refused, succeeded
 from tests.processes import PATIENCE_S, hear_ctrl_c, wait_for
 from tests.shards.conftest import FDSL, NAME, SERIAL, can_mount, small_spec, snapshot
-from tests.shards.executors.cluster import ABSENT, IS_INSTALLED, Cluster
+from tests.shards.executors.cluster import ABSENT, FOREVER, IS_INSTALLED, Cluster, dask_config
 from tests.shards.executors.preloads import HOLD, POISON, holder, preload
 from tests.shards.interruptions import n_receipts
 
@@ -152,6 +152,44 @@ def test_late_worker_that_does_not_see_the_folder(small_file: Path, own_cluster:
     assert process.returncode == 1
     assert error_line(stderr).startswith(f"fdsl: {socket.gethostname()} does not see the dataset: ")
     assert not any(receipts.glob("*.failed"))
+
+
+def test_lost_scheduler_does_not_stop_a_bake(
+    small_file: Path, own_cluster: Cluster, tmp_path: Path, whole: dict[str, str]
+) -> None:
+    own_cluster.start_worker(*preload(tmp_path, HOLD), prefix=FOREVER)
+    out = tmp_path / "out"
+    with driver("bake", small_file, "-o", out, *on(own_cluster)) as process:
+        wait_for(lambda: holder(tmp_path), process)
+        own_cluster.kill_scheduler()
+        own_cluster.start_scheduler()
+        (tmp_path / "go").touch()
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, stderr) == (0, "")
+    assert "the dataset is complete" in stdout
+    assert snapshot(out) == whole
+
+
+@pytest.mark.parametrize("command", ["bake", "verify", "repair"])
+def test_no_scheduler_ends_a_command_at_once(
+    command: str, small_file: Path, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["bake", small_file, "-o", tmp_path / "out"] if command == "bake" else [command, baked]
+    with dask_config(distributed__comm__timeouts__connect="0.1s"):
+        line = refused(*arguments, "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1")
+    assert line.startswith("fdsl: no Dask scheduler answers at tcp://127.0.0.1:1; fix this and run the same command")
+    assert n_receipts(tmp_path / "out") == 0
+
+
+def test_read_only_worker_is_named(small_file: Path, own_cluster: Cluster, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    if not can_mount(shared):
+        pytest.skip("mounting needs root with CAP_SYS_ADMIN")
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && hostname n7; exec "$@"'
+    own_cluster.start_worker(prefix=("unshare", "--mount", "--uts", "bash", "-c", mount, str(shared)))
+    line = refused("bake", small_file, "-o", shared / "out", *on(own_cluster))
+    assert ": Read-only file system on n7; fix this and run the same command again" in line
 
 
 def test_ctrl_c_cancels_and_keeps_shards(
