@@ -75,9 +75,23 @@ EXECUTOR = click.option(
 SCHEDULER = click.option(
     "--scheduler", metavar="ADDRESS", help="Scheduler of --executor dask, such as tcp://HOST:8786."
 )
+
+
+def _only_one(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the value of an option that may be given once.
+
+    Click takes the last of several, so `--shards 0:1 --part 2/2` would bake other shards than those of the first.
+    """
+    if len(values) > 1:
+        raise click.UsageError(f"{' or '.join(parameter.opts)} may be given once, not as {' and '.join(values)}", context)
+    return values[0] if values else None
+
+
 SHARDS = click.option(
     "--shards",
     "--part",
+    multiple=True,
+    callback=_only_one,
     metavar="A:B|K/N",
     help="Only shards A to B-1, or the K-th of N equal parts, counted over the selected splits, train first.",
 )
