@@ -195,8 +195,8 @@ def bake(
 ) -> None:  # fmt: skip
     """Bake the missing shards of a dataset.
 
-    Run the same command again to resume after an interruption. Several machines can share a directory by baking different
-    --shards; the one that completes it writes the index.
+    Run the same command again to resume after an interruption. Several machines can share a directory, each with its
+    --part K/N; the one that completes it writes the index.
     """
     from fdsl.console.results import baked_lines, failure_line
     from fdsl.dataset.sources import load_spec
@@ -225,7 +225,7 @@ def verify(
 ) -> None:  # fmt: skip
     """Check every shard; exit 1 and list the problems, if any.
 
-    Empty, full and duplicate images are reported as notes: the formulas can produce them.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Empty, full and duplicate images are reported as notes: the formulas can produce them.
     """
     from fdsl.console.results import next_step, verified_json, verified_lines
     from shards.verifying import verify
@@ -260,7 +260,7 @@ def repair(
 ) -> None:  # fmt: skip
     """Bake missing and wrong shards again, to the same bytes.
 
-    Unbaked shards count as missing. Files named like shards but not in the plan are deleted.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Unbaked shards count as missing. Files named like shards but not in the plan are deleted.
     """
     from fdsl.console.results import failure_line, repaired_lines
     from shards.repairing import repair

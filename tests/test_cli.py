@@ -410,6 +410,12 @@ def test_parts_make_the_whole(small: Path) -> None:
     assert "are correct" in succeeded("verify", "out", "--part", "2/3", "--workers", 1, cwd=small.parent)
 
 
+def test_shards_and_part_do_not_mix(small: Path) -> None:
+    line = refused("bake", small, "-o", "out", "--shards", "0:1", "--part", "2/2", cwd=small.parent, status=2)
+    assert "--shards or --part may be given once, not as 0:1 and 2/2" in line
+    assert not (small.parent / "out").exists()
+
+
 @pytest.mark.slow
 def test_parts_start_at_once_in_a_new_folder(small: Path, baked: Path) -> None:
     """As tasks of a job array do. Whichever ends last writes the index."""

@@ -38,8 +38,8 @@ def slurm(
 ) -> None:  # fmt: skip
     """Print a script that bakes the missing shards with Slurm.
 
-    A job array bakes the parts that have missing shards. Then a second job submits what is missing, until nothing is or no
-    --rounds are left, and writes the index. Options for sbatch follow `--`.
+    A job array bakes the parts that have missing shards. A second job follows. It submits the parts that still miss shards,
+    at most --rounds times in all. When none is missing, it writes the index. Options for sbatch follow `--`.
 
     The command itself writes the spec and the categories into OUT.
     """
@@ -67,7 +67,7 @@ def slurm(
 def status(out: Path | str, watch: bool, as_json: bool) -> None:
     """Show how far a bake is, on any machine.
 
-    Counts the receipts in OUT and uses the times at which they were stored. Reads no shard: `fdsl verify` does.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Counts the receipts in OUT and uses the times at which they were stored. Reads no shard: `fdsl verify` does.
     """
     from fdsl.console.results import status_json, status_lines
     from shards.status import read_status

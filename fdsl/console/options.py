@@ -53,7 +53,11 @@ class PlaceType(PathType):
 
 OUT = click.argument("out", type=PlaceType())
 NEW_OUT = click.option(
-    "-o", "--out", type=PlaceType(), required=True, help="Folder to bake into, or s3://BUCKET/FOLDER."
+    "-o",
+    "--out",
+    type=PlaceType(),
+    required=True,
+    help="Folder to bake into, or a URL: s3://BUCKET/FOLDER or ssh://USER@HOST/FOLDER.",
 )
 CATEGORIES_FROM = click.option(
     "--categories-from", type=PathType(), help="Take categories from a table of `fdsl sample`."
@@ -71,9 +75,23 @@ EXECUTOR = click.option(
 SCHEDULER = click.option(
     "--scheduler", metavar="ADDRESS", help="Scheduler of --executor dask, such as tcp://HOST:8786."
 )
+
+
+def _only_one(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the value of an option that may be given once.
+
+    Click takes the last of several, so `--shards 0:1 --part 2/2` would bake other shards than those of the first.
+    """
+    if len(values) > 1:
+        raise click.UsageError(f"{' or '.join(parameter.opts)} may be given once, not as {' and '.join(values)}", context)
+    return values[0] if values else None
+
+
 SHARDS = click.option(
     "--shards",
     "--part",
+    multiple=True,
+    callback=_only_one,
     metavar="A:B|K/N",
     help="Only shards A to B-1, or the K-th of N equal parts, counted over the selected splits, train first.",
 )
@@ -98,17 +116,17 @@ LOG_JSON = click.option(
     help="Append one JSON object per event to FILE; `-` is standard output.",
 )
 PARTS = click.option(
-    "--parts", type=click.IntRange(1), help="Number of equal parts; of about ten minutes each by default."
+    "--parts", type=click.IntRange(1), help="Number of equal parts; by default, so that each takes about ten minutes."
 )
 TASK_WORKERS = click.option(
-    "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of processes of a part."
+    "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes, and so CPUs, of each task."
 )
 ROUNDS = click.option(
     "--rounds",
     type=click.IntRange(0),
     default=3,
     show_default=True,
-    help="How often missing shards may be submitted, now included.",
+    help="Largest number of job arrays, this one included.",
 )
 SUBMIT = click.option("--submit", is_flag=True, help="Run the script instead of printing it.")
 

@@ -94,7 +94,7 @@ bakes=$(sbatch --parsable --job-name={name} --cpus-per-task={n_workers} --requeu
 bakes=${{bakes%%;*}}
 trap 'scancel "$bakes"' ERR
 echo "submitted job array $bakes: {n} of {n_parts} parts"
-sbatch --job-name={name} --open-mode=append \\
+sbatch --job-name={name} --requeue --open-mode=append \\
     --output=slurm-{name}/next-%j.log {options}--dependency="afterany:$bakes" \\
     --wrap={next}
 """

@@ -60,7 +60,8 @@ def test_array_bakes_parts_and_a_job_follows(folder: Path) -> None:
         "--output=slurm-rcdb-1k/%A_%a.log", "--array=3,17,42-44",
     ]  # fmt: skip
     assert following[:-1] == [
-        "--job-name=rcdb-1k", "--open-mode=append", "--output=slurm-rcdb-1k/next-%j.log", "--dependency=afterany:7",
+        "--job-name=rcdb-1k", "--requeue", "--open-mode=append", "--output=slurm-rcdb-1k/next-%j.log",
+        "--dependency=afterany:7",
     ]  # fmt: skip
     assert (folder / "slurm-rcdb-1k").is_dir()
     task = run_wrapped(array, SLURM_ARRAY_TASK_ID="17", SLURM_CPUS_PER_TASK="4")
