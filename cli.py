@@ -234,8 +234,8 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
 def show(spec: str, key: str | None, out: Path | None) -> None:
     """Show an image by its key, or the hashes of a dataset.
 
-    SPEC may be a baked directory, too. Prints the parameters of image KEY, its place in the shards, and the Python that
-    renders it. Without KEY, prints what two people compare to know that they mean the same dataset. Nothing needs to be baked.
+    SPEC may be a baked directory, too; nothing needs to be baked. Prints the parameters of image KEY, its place in the
+    shards, and the Python that renders it. Without KEY, prints what two people compare to know that they mean the same.
     """
     from fdsl.console.results import dataset_lines, image_lines
     from fdsl.dataset.live import find_image
