@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fdsl.dataset.categories import read_table as read_table
     from fdsl.dataset.dataset import Dataset as Dataset
     from fdsl.dataset.live import LiveDataset as LiveDataset
+    from fdsl.dataset.sampler import BatchSampler as BatchSampler
     from fdsl.dataset.sources import load_spec as load_spec
     from fdsl.dataset.sources import presets as presets
     from fdsl.dataset.spec import ImageFormat as ImageFormat
@@ -54,6 +55,7 @@ _NAMES = {
     "fdsl.dataset.categories": ["read_table"],
     "fdsl.dataset.dataset": ["Dataset"],
     "fdsl.dataset.live": ["LiveDataset"],
+    "fdsl.dataset.sampler": ["BatchSampler"],
     "fdsl.dataset.sources": ["load_spec", "presets"],
     "fdsl.dataset.spec": ["ImageFormat", "Instances", "ShardFormat", "Spec", "parse_spec"],
     "fdsl.primitives.errors": ["InputError"],

@@ -74,8 +74,40 @@ def test_views_and_targets_are_collated() -> None:
     assert single["perlin"].dtype == torch.float64
 
 
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_sampler_gives_the_same_steps_to_any_ranks(n_workers: int) -> None:
+    dataset = small("rcdb")
+
+    def steps(n_ranks: int, start: int) -> list[list[int]]:
+        """Return a checksum of each image, step by step, over all ranks."""
+        loaders = [
+            DataLoader(
+                dataset,
+                batch_sampler=fdsl.BatchSampler(48, 12, rank, n_ranks, seed=3, step=start),
+                num_workers=n_workers,
+            )
+            for rank in range(n_ranks)
+        ]
+        return [
+            [int(image.long().sum()) for images, _ in parts for image in images] for parts in zip(*loaders, strict=True)
+        ]
+
+    whole = steps(1, 0)
+    assert len(whole) == 4
+    assert steps(2, 1) == steps(3, 1) == whole[1:]
+
+
+def test_pages_sampler_lines_run() -> None:
+    names = run(block_of("BatchSampler"))
+    assert names["checkpoint"]["step"] == 3
+    assert names["images"].shape == (1000, 224, 224)
+    assert names["labels"].tolist() == [
+        int(names["dataset"].key(position)[:6]) for position in names["resumed"].positions(3)
+    ]
+
+
 def test_pages_torch_lines_run() -> None:
-    names = run(block_of("from torch.utils.data import DataLoader"))
+    names = run(block_of("batch_size=64"))
     assert (names["images"].shape, names["images"].dtype) == ((64, 512, 512), torch.uint8)
     assert names["labels"].shape == (64,)
 
