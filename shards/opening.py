@@ -71,7 +71,8 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     """
     if isinstance(source, Spec):
         return given_dataset(source, categories) or Dataset(source, find_categories(source))
-    if isinstance(source, str | Path) and str(source) not in presets() and (is_url(source) or Path(source).is_dir()):
+    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
+    if is_path and (is_url(source) or Path(source).is_dir()):
         directory = open_directory(source)
         if directory.dataset.older_hash is not None:
             raise InputError(

@@ -62,15 +62,17 @@ class LiveDataset:
     views: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.dataset, Dataset):
+            raise InputError(f"`dataset` (={shown(self.dataset)}) must be a Dataset; `fdsl.open` takes a preset's name")
         spec = self.dataset.spec
-        if self.split not in SPLITS:
+        if self.split not in tuple(SPLITS):
             raise InputError(f"`split` (={shown(self.split)}) must be one of {', '.join(SPLITS)}")
         if not len(self):
             raise InputError(f"`split` (={self.split}) is empty: {spec.name} has no such images")
         n_epochs = _N_INSTANCES // spec.instances.total
         check_whole_number("views", self.views, 1, n_epochs)
         check_whole_number("epoch", self.epoch, 0, n_epochs // self.views - 1)
-        if isinstance(self.targets, str):
+        if not isinstance(self.targets, list | tuple):
             raise InputError(f"`targets` (={shown(self.targets)}) must be a list or tuple of names")
         known = spec.family_module.VARIANT_SCHEMA.names
         for name in self.targets:
