@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fdsl.console import exits
+from fdsl.console.cluster import ship, slurm, status, urls
 from fdsl.console.exits import say
 from fdsl.console.options import (
     CATEGORIES_FROM,
@@ -32,53 +29,15 @@ from fdsl.console.options import (
     PathType,
     example,
     file_option,
-    opened_log,
     options,
 )
 from fdsl.console.process import prepare
+from fdsl.console.work import Job, job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fdsl.console.progress import Progress
     from fdsl.dataset.spec import Spec
-    from shards.executors.contract import Executor
-
-
-_WATCH_S = 5.0
-"""Time between two prints of `fdsl status --watch`."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The executor and the progress display of a command."""
-
-    executor: Executor
-    progress: Progress
-
-
-@contextmanager
-def _job(
-    workers: int | None, quiet: bool, log_json: Path | None, *outputs: Path | str | None,
-    executor: str = "local", scheduler: str | None = None,
-) -> Iterator[_Job]:  # fmt: skip
-    from fdsl.console.progress import Progress
-
-    with opened_log(log_json, *outputs) as log, Progress(quiet, log) as progress:
-        yield _Job(_executor(executor, workers, scheduler, progress), progress)
-
-
-def _executor(name: str, workers: int | None, scheduler: str | None, progress: Progress) -> Executor:
-    from shards.executors.dask import DaskExecutor
-    from shards.executors.local import LocalExecutor
-
-    if (name == "dask") != (scheduler is not None):
-        raise click.UsageError("--executor dask and --scheduler ADDRESS go together")
-    if scheduler is None:
-        return LocalExecutor(workers, progress)
-    if workers is not None:
-        raise click.UsageError("--workers goes with --executor local; a Dask cluster has its own workers")
-    return DaskExecutor(scheduler)
 
 
 def _choose_seed(seed: int | None, rerender: int) -> int:
@@ -154,16 +113,16 @@ def sample(
         if to_csv is not None:
             published_csv(loaded.family)
         changes = {name: value for name, value in (("categories", categories), ("seed", seed)) if value is not None}
-        with _job(workers, quiet, log_json, out, to_csv) as job:
-            table, origin = _search(loaded.replace(**changes), job)
+        with job(workers, quiet, log_json, out, to_csv) as work:
+            table, origin = _search(loaded.replace(**changes), work)
     write_categories(table, out, to_csv)
     say(f"{count(table.num_rows, 'category')} {origin}: {' and '.join(str(path) for path in (out, to_csv) if path)}")
 
 
-def _search(spec: Spec, job: _Job) -> tuple[pa.Table, str]:
+def _search(spec: Spec, work: Job) -> tuple[pa.Table, str]:
     from shards.searching import search_categories
 
-    result = search_categories(spec, job.executor, job.progress)
+    result = search_categories(spec, work.executor, work.progress)
     return result.table, f"of {result.n_tried:,} candidates ({result.acceptance:.2%} accepted)"
 
 
@@ -275,38 +234,15 @@ def bake(
     from shards.claiming import categories_beside
 
     loaded, given = load_spec(spec), categories_from or categories_beside(spec)
-    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
+    with job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as work:
         result = bake(
-            loaded, out, categories=given, executor=job.executor, split=split, shards=shards, listener=job.progress
+            loaded, out, categories=given, executor=work.executor, split=split, shards=shards, listener=work.progress
         )
-        rate = job.progress.rate
+        rate = work.progress.rate
     for line in baked_lines(out, result, rate):
         say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
-
-
-@fdsl.command(epilog=example("fdsl status data/quickstart-rcdb"))
-@OUT
-@click.option("--watch", is_flag=True, help="Print again every few seconds, until the dataset is complete.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def status(out: Path | str, watch: bool, as_json: bool) -> None:
-    """Show how far a bake is, on any machine.
-
-    Counts the receipts in OUT and uses the times at which they were stored. Reads no shard: `fdsl verify` does.
-    """
-    from fdsl.console.results import status_json, status_lines
-    from shards.status import read_status
-
-    while True:
-        now = read_status(out)
-        if watch and not as_json:
-            click.clear()  # on a terminal only
-        for line in status_json(now) if as_json else status_lines(out, now):
-            say(line)
-        if not watch or now.is_complete:
-            return
-        time.sleep(_WATCH_S)
 
 
 @fdsl.command(epilog=example("fdsl verify data/quickstart-rcdb --rerender 200"))
@@ -327,9 +263,15 @@ def verify(
     seed = _choose_seed(seed, rerender)
     if as_json and log_json == STDOUT:
         raise click.UsageError("--json and --log-json - both write to standard output; name a file for --log-json")
-    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
+    with job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as work:
         result = verify(
-            out, executor=job.executor, split=split, shards=shards, rerender=rerender, seed=seed, listener=job.progress
+            out,
+            executor=work.executor,
+            split=split,
+            shards=shards,
+            rerender=rerender,
+            seed=seed,
+            listener=work.progress,
         )
     for line in verified_json(result, seed) if as_json else verified_lines(out, result, seed):
         say(line)
@@ -353,10 +295,10 @@ def repair(
     from fdsl.console.results import failure_line, repaired_lines
     from shards.repairing import repair
 
-    with _job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as job:
+    with job(workers, quiet, log_json, out, executor=executor, scheduler=scheduler) as work:
         result = repair(
-            out, categories=categories_from, executor=job.executor, split=split, shards=shards,
-            rerender=rerender, seed=_choose_seed(seed, rerender), dry_run=dry_run, listener=job.progress,
+            out, categories=categories_from, executor=work.executor, split=split, shards=shards,
+            rerender=rerender, seed=_choose_seed(seed, rerender), dry_run=dry_run, listener=work.progress,
         )  # fmt: skip
     for line in repaired_lines(out, result, dry_run):
         say(line)
@@ -368,42 +310,8 @@ def repair(
         )
 
 
-@fdsl.command(epilog=example("fdsl ship data/quickstart-rcdb s3://bucket/rcdb"))
-@OUT
-@click.argument("destination")
-@click.option("--follow", is_flag=True, help="Continue until a bake of OUT that still runs is complete.")
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of shards sent at once."
-)
-@options(QUIET, LOG_JSON)
-def ship(out: Path, destination: str, follow: bool, workers: int, quiet: bool, log_json: Path | None) -> None:
-    """Copy the finished shards of a dataset to another place.
-
-    DESTINATION is a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER. Run the same command again to resume after an
-    interruption. The copy can be checked without fdsl: sha256sum --check SHA256SUMS.
-    """
-    from fdsl.console.results import failure_line, shipped_lines
-    from shards.shipping import ship
-
-    with _job(workers, quiet, log_json, out, Path(destination)) as job:
-        result = ship(out, destination, executor=job.executor, follow=follow, listener=job.progress)
-    for line in shipped_lines(destination, result):
-        say(line)
-    if result.failures:
-        raise click.ClickException(failure_line(out, result.failures))
-
-
-@fdsl.command(epilog=example("fdsl urls s3://bucket/rcdb"))
-@click.argument("destination")
-@click.option(
-    "--split", type=click.Choice(["train", "validation"]), default="train", show_default=True, help="Only this split."
-)
-@click.option("--base", metavar="URL", help="Where loaders find DESTINATION, if elsewhere: http://HOST/FOLDER.")
-def urls(destination: str, split: str, base: str | None) -> None:
-    """Print the shards of a split as one URL for webdataset."""
-    from shards.shipping import loader_urls
-
-    say(loader_urls(destination, split, base))
+for _command in (slurm, status, ship, urls):
+    fdsl.add_command(_command)
 
 
 def main() -> None:

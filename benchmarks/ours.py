@@ -13,7 +13,7 @@ from fdsl import LocalExecutor, bake, parse_spec
 from fdsl.dataset.plan import Shard, plan_shards
 from shards.baking import bake_shard
 from shards.directory import Directory
-from shards.layout import samples_file, tar_file
+from shards.layout import receipt_file, samples_file, tar_file
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Ours:
 
     def bake(self) -> None:
         """Bake the shard: tar, samples table, receipt."""
-        self.directory.receipt(self.shard).unlink()  # a shard that is done is not baked again
+        self.directory.store.delete(receipt_file(self.shard))  # a shard that is done is not baked again
         bake_shard(self.directory, self.shard)
 
     def rows_of(self, instance: int) -> list[Row]:

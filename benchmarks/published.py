@@ -87,7 +87,7 @@ def _start_contours(ours: Ours, seed: int) -> Renderer:
 
 PUBLISHED = {
     "exfractal": Published(
-        _start_fractals, "share of white pixels", 150.0, partial(_start_fractals, n_views=N_VIEWS), 25.0
+        _start_fractals, "share of white pixels", 150.0, partial(_start_fractals, n_views=N_VIEWS), 20.0
     ),
     "rcdb": Published(_start_contours, "mean grey (1 is white)", 40.0),
 }

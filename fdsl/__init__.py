@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from shards.repairing import repair as repair
     from shards.searching import SearchResult as SearchResult
     from shards.searching import search_categories as search_categories
+    from shards.shipping import Shipped as Shipped
+    from shards.shipping import loader_urls as loader_urls
+    from shards.shipping import ship as ship
     from shards.status import Status as Status
     from shards.status import read_status as read_status
     from shards.verifying import Verified as Verified
@@ -71,6 +74,7 @@ _NAMES = {
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],
     "shards.searching": ["SearchResult", "search_categories"],
+    "shards.shipping": ["Shipped", "loader_urls", "ship"],
     "shards.status": ["Status", "read_status"],
     "shards.verifying": ["Verified", "verify"],
 }

@@ -21,5 +21,8 @@ def made_with() -> dict[str, str]:
 
 
 def shared_versions() -> dict[str, str]:
-    """Return the versions that machines need in common to make the same bytes."""
+    """Return the versions that machines must share.
+
+    With others, they may make other bytes.
+    """
     return {"fdsl": VERSION, **made_with(), "python": platform.python_version().rpartition(".")[0]}

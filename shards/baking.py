@@ -105,6 +105,25 @@ def bake(
     return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures)
 
 
+def prepare(
+    spec: Spec,
+    out: Path | str,
+    *,
+    categories: pa.Table | Path | str | None = None,
+    executor: Executor | None = None,
+    listener: Listener = ignore,
+) -> Directory:
+    """Prepare a directory for bakes that start together.
+
+    Writes the spec and the categories, so that no bake has to search for them. Parameters and errors are those of `bake`.
+    """
+    require_spec(spec)
+    executor = LocalExecutor(listener=listener) if executor is None else executor
+    store, given = output_store(out), given_dataset(spec, categories)
+    store.preflight((SAMPLES, RECEIPTS))
+    return claim_directory(store, spec, given, partial(search_table, executor=executor, listener=listener))
+
+
 def bake_shards(
     directory: Directory, missing: Sequence[Shard], chosen: Sequence[Shard], executor: Executor, listener: Listener
 ) -> dict[str, str]:
@@ -146,7 +165,10 @@ def bake_shards(
 
 
 def _complete(directory: Directory, planned: Sequence[Shard]) -> int:
-    """Write the index, if all shards are done; return how many are missing."""
+    """Write the index if all shards are done.
+
+    Return how many are missing.
+    """
     entries = directory.store.entries(RECEIPTS)
     n_receipts = sum(receipt_file(shard) in entries for shard in planned)
     if n_receipts < len(planned):  # reading them all would take time in a remote store

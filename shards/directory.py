@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -38,6 +39,10 @@ from shards.stores.places import open_store
 
 _N_READERS = 16
 """Receipts read at a time."""
+
+
+class Unseen(OSError):
+    """A worker's machine does not see the dataset, so it would fail every shard that it gets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +113,10 @@ class Directory:
         return receipt
 
     def finished(self, shard: Shard) -> Receipt | None:
-        """Return the receipt of a shard that has all its bytes, or None."""
+        """Return the receipt of a finished shard.
+
+        None if it is not done, or lacks some of its bytes.
+        """
         receipt = self._usable_receipt(shard)
         if receipt is None or self.store.stat(samples_file(shard)) is None:
             return None
@@ -133,7 +141,7 @@ class Directory:
         return {name: entry for folder in ("", SAMPLES, RECEIPTS) for name, entry in self.store.entries(folder).items()}
 
     def receipts(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
-        """Return the receipts of the shards that have a right one, in order.
+        """Return the usable receipts of some shards, in order.
 
         Reads several at a time.
         """
@@ -193,11 +201,14 @@ def open_directory(out: Path | str) -> Directory:
 def _reopen(store: Store, dataset_hash: str) -> Directory:
     """Open a directory once per process.
 
-    Raises InputError if it holds another dataset now.
+    Raises Unseen if it is not there, or holds another dataset now.
     """
-    directory = stored_directory(store, read_manifest(store))
+    try:
+        directory = stored_directory(store, read_manifest(store))
+    except (InputError, OSError) as error:
+        raise Unseen(f"{socket.gethostname()} does not see the dataset: {error}") from None
     if directory.dataset.hash != dataset_hash:
-        raise InputError(f"`{store.url}` now holds another dataset: it was replaced while in use")
+        raise Unseen(f"`{store.url}` now holds another dataset: it was replaced while in use")
     return directory
 
 

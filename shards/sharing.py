@@ -35,7 +35,10 @@ def require_shared(store: Store, executor: Executor, name: str = SPEC) -> None:
 
 
 def require_shared_output(store: Store, executor: Executor) -> None:
-    """Check that a worker reads a file that was just written; see `require_shared`."""
+    """Check that a worker reads a new file.
+
+    See `require_shared`.
+    """
     if isinstance(executor, LocalExecutor):
         return
     probe = f".probe.{secrets.token_hex(8)}.tmp"

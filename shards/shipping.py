@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.directory import Directory, open_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed
+from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.layout import (
     CARD,
@@ -92,6 +92,7 @@ def ship(
     """
     directory, store = open_directory(out), open_store(destination, "destination")
     executor = LocalExecutor(_N_AT_ONCE) if executor is None else executor
+    require_executor(executor)
     claim_destination(directory, store)
     there, n_planned = _proven(directory, store), len(plan_shards(directory.spec))
     n_found = len(there)
@@ -135,13 +136,29 @@ def claim_destination(directory: Directory, store: Store) -> None:
         _put(directory, store, CATEGORIES)
 
 
-def _put(directory: Directory, store: Store, name: str) -> None:
+def _put(directory: Directory, store: Store, name: str, sha256: str | None = None) -> None:
+    """Send a file; its hash is computed if it is not given."""
     path = directory.path / name
-    store.put(name, path, file_sha256(path))
+    known = file_sha256(path) if sha256 is None else sha256
+    _undisturbed(lambda: store.put(name, path, known))
+
+
+def _undisturbed(write: Callable[[], None]) -> None:
+    """Write a file, twice if it vanished.
+
+    A second `ship` deletes unfinished files when it completes the place.
+    """
+    try:
+        write()
+    except FileNotFoundError:
+        write()
 
 
 def _proven(directory: Directory, store: Store) -> list[Shard]:
-    """Return the shards that are there: by receipt, with files of the right size."""
+    """Return the shards that are there.
+
+    They have a receipt, and files of the right size.
+    """
     entries = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
 
     def is_there(name: str) -> bool:
@@ -154,7 +171,9 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
 def _send_finished(
     directory: Directory, store: Store, there: list[Shard], executor: Executor, listener: Listener
 ) -> dict[str, str]:
-    """Send the finished shards that are not there; return why each failed, by name.
+    """Send the finished shards that are not there.
+
+    Return why each failed, by name.
 
     Parameters
     ----------
@@ -166,7 +185,7 @@ def _send_finished(
     with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
         for outcome in outcomes:
             shard = outcome.item
-            if not isinstance(outcome, Failed) or _was_sent_by_another(directory, store, outcome):
+            if not isinstance(outcome, Failed):
                 there.append(shard)
                 listener(Advanced(1, shard.name))
                 continue
@@ -175,11 +194,6 @@ def _send_finished(
             failures[shard.name] = str(outcome.error)
             listener(ItemFailed(shard.name, failures[shard.name]))
     return failures
-
-
-def _was_sent_by_another(directory: Directory, store: Store, failed: Failed[Shard]) -> bool:
-    """Return whether a second `ship` completed the destination, then swept the file that this one was writing."""
-    return isinstance(failed.error, FileNotFoundError) and failed.item in _proven(directory, store)
 
 
 def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
@@ -195,13 +209,16 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
         proof = directory.store.locate(receipt_file(shard))
         raise WrongHashError(f"`{proof}` was deleted while the shard was sent; ship again")
     tar, samples, proof = shard_files(shard)
-    store.put(tar, directory.path / tar, receipt.sha256)
-    store.put(samples, directory.path / samples, receipt.samples_sha256)
+    _put(directory, store, tar, receipt.sha256)
+    _put(directory, store, samples, receipt.samples_sha256)
     _put(directory, store, proof)
 
 
 def _send_index(directory: Directory, store: Store) -> bool:
-    """Send the index, last of all _info.json; return whether the bake has written it."""
+    """Send the index, last of all _info.json.
+
+    Return False if the bake has not written it.
+    """
     if not all((directory.path / name).exists() for name in (INDEX, CARD, INFO)):
         return False
     sent = store.stat(INFO)
@@ -209,12 +226,17 @@ def _send_index(directory: Directory, store: Store) -> bool:
         return True
     for name in (INDEX, CARD):
         _put(directory, store, name)
+    _undisturbed(lambda: _write_sums(directory, store))
+    with suppress(OSError):  # not every server can list unfinished uploads, or may show them
+        store.sweep()
+    _put(directory, store, INFO)
+    return True
+
+
+def _write_sums(directory: Directory, store: Store) -> None:
     with store.create(SUMS) as file:
         for line in _sums(directory):
             file.write(line.encode())
-    _put(directory, store, INFO)
-    store.sweep()
-    return True
 
 
 def _sums(directory: Directory) -> Iterator[str]:
@@ -230,7 +252,9 @@ def _sums(directory: Directory) -> Iterator[str]:
 
 
 def loader_urls(destination: Path | str, split: str = "train", base: str | None = None) -> str:
-    """Return the shards of a split as one URL with a range, as webdataset takes it.
+    """Return one URL of a split's shards.
+
+    It has a range in braces, as webdataset takes it.
 
     Parameters
     ----------

@@ -52,7 +52,10 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time until all images are done at this rate; None if it is unknown."""
+        """Time until all images are done.
+
+        None if the rate is unknown.
+        """
         return None if not self.images_per_s else (self.n_images - self.n_images_done) / self.images_per_s
 
 

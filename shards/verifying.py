@@ -19,7 +19,7 @@ from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import check_whole_number
 from shards.checking import Findings, check_shard, unchecked
-from shards.directory import Directory, output_store, stored_directory
+from shards.directory import Directory, Unseen, output_store, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
@@ -189,6 +189,8 @@ def _check_shards(
         for outcome in outcomes:
             shard = outcome.item[0]
             if isinstance(outcome, Failed):
+                if isinstance(outcome.error, Unseen):
+                    raise outcome.error
                 findings[shard] = unchecked(shard, outcome.error)
                 listener(ItemFailed(shard.name, str(outcome.error)))
             else:

@@ -22,6 +22,7 @@ import yaml
 
 import cli
 from fdsl import InputError, load_spec, presets
+from fdsl.console.slurm import require_parts
 from fdsl.dataset.families import FAMILIES
 from shards import baking
 from tests.commands import error_line, fdsl, refused, succeeded
@@ -472,6 +473,79 @@ def test_parts_make_the_whole(small: Path) -> None:
     assert "are correct" in succeeded("verify", "out", "--part", "2/3", "--workers", 1, cwd=small.parent)
 
 
+@pytest.mark.slow
+def test_parts_start_at_once_in_a_new_folder(small: Path, baked: Path) -> None:
+    """As tasks of a job array do. Whichever ends last writes the index."""
+    words = [FDSL, "bake", small, "-o", small.parent / "out", "--workers", "1", "--part"]
+    processes = [
+        subprocess.Popen([*words, f"{part}/4"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for part in range(1, 5)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+    assert snapshot(small.parent / "out") == snapshot(baked)
+
+
+def test_slurm_prints_the_parts_that_miss_shards(small: Path) -> None:
+    folder = small.parent
+    succeeded("bake", small, "-o", "out", "--part", "2/4", "--workers", 1, cwd=folder)
+    script = succeeded("slurm", "small.yaml", "-o", "out", "--parts", 4, "--rounds", 1, "--", "--time=9", cwd=folder)
+    assert " --time=9 --array=1,3-4 " in script
+    assert f" bake {folder}/out/spec.yaml -o {folder}/out --part " in script
+    assert (
+        f" slurm {folder}/out/spec.yaml -o {folder}/out --parts 4 --workers 1 --rounds 0 --submit -- --time=9'"
+        in script
+    )
+    assert not (folder / "slurm-small").exists()
+
+
+def test_slurm_prepares_a_new_directory(small: Path, other_table: Path) -> None:
+    folder = small.parent
+    script = succeeded("slurm", small, "-o", "out", "--categories-from", other_table, cwd=folder)
+    assert "--array=1 " in script  # far less than ten minutes
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["categories.parquet", "spec.yaml"]
+    log = folder / "log"
+    succeeded("bake", small, "-o", "out", "--workers", 1, "--log-json", log, cwd=folder)
+    assert {event["activity"] for event in events(log) if "activity" in event} == {"bake"}
+    script = succeeded("slurm", small, "-o", "out", "--rounds", 0, cwd=folder)
+    assert "sbatch" not in script
+    assert script.endswith(f" bake {folder}/out/spec.yaml -o {folder}/out --workers 1\n")
+
+
+def test_slurm_task_needs_the_prepared_folder(small: Path) -> None:
+    """As on a node that does not share it."""
+    script = succeeded("slurm", small, "-o", "out", cwd=small.parent)
+    shutil.rmtree(small.parent / "out")
+    (task,) = re.findall(r"bake (\S+ -o \S+) --part", script)
+    assert "spec.yaml') does not exist" in refused("bake", *task.split(), "--part", "1/1")
+    assert not (small.parent / "out").exists()
+
+
+def test_slurm_without_rounds_names_missing_shards(small: Path) -> None:
+    succeeded("bake", small, "-o", "out", "--shards", "1:4", "--workers", 1, cwd=small.parent)
+    line = refused("slurm", small, "-o", "out", "--rounds", 0, "--submit", cwd=small.parent)
+    assert line == (
+        "fdsl: out: 1 shard missing and no --rounds left: train-000000; `fdsl status out` and the log files say why"
+    )
+
+
+def test_slurm_refuses_more_parts_than_shards(small: Path) -> None:
+    line = refused("slurm", small, "-o", "out", "--parts", 5, cwd=small.parent, status=2)
+    assert "--parts (=5) must be at most 4, the number of shards" in line
+    assert not (small.parent / "out").exists()
+
+
+def test_slurm_warns_of_large_arrays(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec("rcdb-21k")
+    require_parts(spec, 1000)
+    assert capsys.readouterr().err == ""
+    require_parts(spec, 1001)
+    assert capsys.readouterr().err == (
+        "note: --parts 1001 needs `MaxArraySize` above 1001 in slurm.conf; the default is 1001\n"
+    )
+
+
 def test_bad_shards_are_refused(small: Path) -> None:
     for shards in ("3", "a:b", "2:2", "3:1", "0:99", "-1:2"):
         message = refused("bake", small, "-o", "out", f"--shards={shards}", cwd=small.parent)
@@ -647,6 +721,7 @@ def test_ship_and_urls_tell_the_next_step(small: Path) -> None:
         "there is complete; next: fdsl urls there\n"
     )
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder / "there", check=True)
+    assert succeeded("verify", "there", "--workers", 1, cwd=folder) == "there: 32 images in 4 shards are correct\n"
     assert succeeded("urls", "there", cwd=folder) == f"{folder}/there/train-{{000000..000002}}.tar\n"
     url = succeeded("urls", "there", "--split", "validation", "--base", "http://host/x/", cwd=folder)
     assert url == "http://host/x/validation-{000000..000000}.tar\n"

@@ -14,7 +14,7 @@ from fdsl.primitives.errors import PLATFORMS, InputError, one_line, printable
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
 
-_RESUMABLE = ("bake", "repair", "ship")
+_RESUMABLE = ("bake", "repair", "ship", "slurm")
 _RESUME = "finished shards are kept; run the same command again to resume"
 _RETRY = "fix this and run the same command again"
 _KEPT = "finished shards are kept"
@@ -116,5 +116,8 @@ def say(line: str, err: bool = False) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
+    """Print the error line and exit; signals no longer count."""
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     say(f"fdsl: {one_line(message)}", err=True)
     sys.exit(status)

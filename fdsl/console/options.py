@@ -97,6 +97,20 @@ LOG_JSON = click.option(
     metavar="FILE",
     help="Append one JSON object per event to FILE; `-` is standard output.",
 )
+PARTS = click.option(
+    "--parts", type=click.IntRange(1), help="Number of equal parts; of about ten minutes each by default."
+)
+TASK_WORKERS = click.option(
+    "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of processes of a part."
+)
+ROUNDS = click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="How often missing shards may be submitted, now included.",
+)
+SUBMIT = click.option("--submit", is_flag=True, help="Run the script instead of printing it.")
 
 
 def options(*decorators: Callable[[Command[P]], Command[P]]) -> Callable[[Command[P]], Command[P]]:

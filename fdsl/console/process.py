@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 _FOREIGN = ("LOKY_", "JOBLIB_")
 """Prefixes of variables of joblib and loky. A valid value contradicts `--workers`; another one is an error there."""
@@ -18,6 +20,12 @@ def prepare() -> None:
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
     warnings.filterwarnings("ignore", module=r"joblib\.")  # on missing semaphores; the error of a pool says more
+
+
+def own_command() -> tuple[str, ...]:
+    """Return the words that start this command from any folder."""
+    found = shutil.which(sys.argv[0])
+    return (str(Path(found).absolute()),) if found else (sys.executable, "-P", "-m", "cli")
 
 
 def _open_streams() -> None:

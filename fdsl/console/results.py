@@ -77,7 +77,7 @@ def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
 
 
 def status_lines(out: Path | str, status: Status) -> Iterator[str]:
-    """Yield how far a bake is, why shards failed, and the next step."""
+    """Yield how far a bake is, and the next step."""
     n_done = status.n_shards - len(status.missing)
     yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
     yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"
@@ -133,6 +133,15 @@ def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
     elif not result.failures:
         missing = count(result.n_missing, "shard") if result.n_missing else "the index"
         yield f"{destination} misses {missing}, not baked yet; run the same command after the bake, or with --follow"
+
+
+def missing_line(out: Path | str, missing: Sequence[str]) -> str:
+    """Return one line on shards that all rounds have left."""
+    place = shlex.quote(str(out))
+    return (
+        f"{out}: {count(len(missing), 'shard')} missing and no --rounds left: {first_names(missing)};"
+        f" `fdsl status {place}` and the log files say why"
+    )
 
 
 def verified_lines(out: Path | str, result: Verified, seed: int) -> Iterator[str]:

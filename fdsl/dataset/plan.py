@@ -105,6 +105,16 @@ def select_shards(spec: Spec, split: str = "all", shards: str | None = None) -> 
     return planned[start:stop]
 
 
+def part_of(position: int, n_shards: int, n_parts: int) -> int:
+    """Return the part, counted from 1, that holds a shard; see `select_shards`.
+
+    Parameters
+    ----------
+    position : of the shard in the plan, from 0
+    """
+    return ((position + 1) * n_parts - 1) // n_shards + 1
+
+
 def permute(
     positions: npt.NDArray[np.uint64], n: int, stream: Stream, *, inverse: bool = False
 ) -> npt.NDArray[np.uint64]:

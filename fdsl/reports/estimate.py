@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -13,11 +14,15 @@ from fdsl.dataset.dataset import Dataset, require_spec
 from fdsl.dataset.plan import plan_shards
 from fdsl.dataset.spec import SPLITS, Spec
 from shards import png
+from shards.executors.slurm import MAX_PARTS
 from shards.layout import CARD, CATEGORIES, INDEX, INFO, LOCK, SPEC
 from shards.searching import search_categories
 from shards.tar import BLOCK, member
 
 _MAX_CATEGORIES, _MAX_IMAGES, _MIN_IMAGES, _MAX_RENDER_S = 96, 384, 24, 2.0
+_PART_S = 600
+"""Time that a part of a job array should take."""
+
 _FILES_PER_SHARD = 3
 _FILES_PER_DATASET = len((SPEC, CATEGORIES, INDEX, CARD, INFO, LOCK))
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -84,6 +89,19 @@ def estimate(spec: Spec, categories: pa.Table | None = None) -> Estimate:
         worker_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT,
         acceptance=acceptance,
     )
+
+
+def choose_parts(cost: Estimate, n_workers: int) -> int:
+    """Return the number of parts of a bake for a job array.
+
+    A part takes about ten minutes, unless there are too few shards or too many parts for an array.
+
+    Parameters
+    ----------
+    n_workers : number of processes that bake a part
+    """
+    n_parts = math.ceil(cost.core_seconds / n_workers / _PART_S)
+    return max(1, min(n_parts, sum(cost.n_shards.values()), MAX_PARTS))
 
 
 def _render_some(dataset: Dataset) -> tuple[float, float]:

@@ -157,7 +157,10 @@ class _Run(Generic[Item, Result]):
             self._submit(attempt)
 
     def _submit(self, attempt: _Try[Item]) -> None:
-        """Submit a task, pickled: the scheduler itself needs only Dask, and must not open a dataset."""
+        """Submit a task as bytes.
+
+        The scheduler needs only Dask, and must not open a dataset.
+        """
         from distributed.protocol.pickle import dumps, loads
 
         content = dumps(partial(result_of, self._task, attempt.item))
@@ -166,7 +169,10 @@ class _Run(Generic[Item, Result]):
         future.add_done_callback(self._done.put)
 
     def _outcome(self, future: Future[Result]) -> Done[Item, Result] | Failed[Item] | None:
-        """Return the outcome of a future; None if its item is tried again."""
+        """Return the outcome of a future.
+
+        None if its item is tried again.
+        """
         from distributed import CancelledError, KilledWorker
 
         attempt = self._pending.pop(future)

@@ -101,9 +101,10 @@ class Store(Protocol):
         """
 
     def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
-        """Lock shards `first` to `first + n - 1` for a block, where the store can.
+        """Lock some shards for a block, where it can.
 
-        Deletes unfinished versions of their files before and after the block.
+        They are shards `first` to `first + n - 1` of the plan. Before and after the block, unfinished versions of their
+        files are deleted.
 
         Parameters
         ----------
@@ -167,9 +168,9 @@ class Store(Protocol):
         """Return a file's size and hash, or None if it is missing."""
 
     def entries(self, folder: str = "") -> dict[str, Entry]:
-        """Return the files of a folder by name, unsorted; none if the folder is missing.
+        """Return the files of a folder by name.
 
-        Names of sub-folders end in a slash. Unfinished files are left out.
+        Empty if the folder is missing. Names of sub-folders end in a slash. Unfinished files are left out.
         """
 
     def delete(self, name: str) -> None:
@@ -182,7 +183,10 @@ class Store(Protocol):
         """Return a file's path or URL, as messages show it."""
 
     def loader_url(self, name: str) -> str:
-        """Return what webdataset reads a file from: a path or a `pipe:` with a command."""
+        """Return what webdataset reads a file from.
+
+        It is a path, or a `pipe:` with a command.
+        """
 
 
 class WrongHashError(InputError):

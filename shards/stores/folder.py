@@ -51,7 +51,10 @@ class Folder:
         return str(self.path)
 
     def preflight(self, folders: Collection[str]) -> None:
-        """Refuse links, which would move what is written, and files in place of folders; see `Store.preflight`."""
+        """Refuse links and files in place of folders.
+
+        Links would move what is written. See `Store.preflight`.
+        """
         for link in (self.path, *self.path.parents):
             if link.is_symlink() and not link.exists():
                 raise InputError(

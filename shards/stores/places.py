@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from pathlib import Path
 
 from fdsl.primitives.errors import InputError
+from fdsl.primitives.validation import shown
 from shards.stores.contract import Store
 from shards.stores.folder import Folder
 
@@ -16,12 +18,18 @@ _REMOTE = {"s3": ("shards.stores.s3", "Bucket"), "ssh": ("shards.stores.ssh", "H
 
 
 def is_url(place: Path | str) -> bool:
-    """Return whether a place is a URL, of a known scheme or not."""
+    """Return whether a place is a URL.
+
+    Its scheme may be unknown.
+    """
     return _SCHEME.match(str(place)) is not None and not Path(place).exists()
 
 
 def as_typed(place: Path | str) -> str:
-    """Return a URL with both its slashes, of which a `Path` keeps one."""
+    """Return a URL with both its slashes.
+
+    A `Path` keeps one.
+    """
     return re.sub(":/+", "://", str(place), count=1)
 
 
@@ -36,8 +44,11 @@ def open_store(place: Path | str, name: str = "out") -> Store:
     Raises
     ------
     InputError
-        The URL's scheme is unknown, the URL is wrong, or a package for it is missing.
+        It is neither a path nor a URL, or is empty. The URL's scheme is unknown, the URL is wrong, or a package for it is
+        missing.
     """
+    if not isinstance(place, str | os.PathLike) or not str(place):
+        raise InputError(f"`{name}` (={shown(place)}) must be a folder or a URL; `.` is the working directory")
     if not is_url(place):
         return Folder(Path(place))
     url = as_typed(place)

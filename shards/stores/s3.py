@@ -160,7 +160,10 @@ class Bucket(Uploading):
             answer["Body"].close()
 
     def stat(self, name: str) -> Entry | None:
-        """Return a file's size, and its hash if the store keeps it; None if it is missing."""
+        """Return a file's size and hash.
+
+        The hash is None if the store keeps none. See `Store.stat`.
+        """
         try:
             answer = retried(lambda: self._call(name, "head_object", ChecksumMode="ENABLED"))
         except FileNotFoundError:
@@ -215,7 +218,10 @@ class Bucket(Uploading):
         return self._guarded(name, call, Bucket=self.bucket, Key=f"{self.prefix}{name}", **arguments)
 
     def _guarded(self, name: str, call: Callable[..., Result], **arguments: Any) -> Result:
-        """Return the result of a call of boto3; its errors become an OSError with the file's URL."""
+        """Return the result of a call of boto3.
+
+        Its errors become an OSError with the file's URL.
+        """
         place = self.locate(name)
         try:
             return call(**arguments)

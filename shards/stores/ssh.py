@@ -174,7 +174,10 @@ class Host(Uploading):
                 process.kill()
 
     def stat(self, name: str) -> Entry | None:
-        """Return a file's size and hash, computed there; None if it is missing."""
+        """Return a file's size and hash, computed there.
+
+        See `Store.stat`.
+        """
         try:
             n_bytes, sha256, *_ = retried(lambda: self._run(name, _STAT, self._path(name))).split()
         except FileNotFoundError:

@@ -20,7 +20,7 @@ from shards.stores.folder import file_sha256, wrong_hash
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-"""Where waiting is told: standard error, also of worker processes, unless the program configures logging."""
+"""Warns of waiting. Writes to standard error, of workers too, unless the program configures logging."""
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
@@ -31,7 +31,7 @@ class Unreachable(ConnectionError):
 
 
 def retried(call: Callable[[], Result]) -> Result:
-    """Return the result of a call, tried again while the store is unreachable.
+    """Call again while the store is unreachable.
 
     Logs a warning before each wait.
 
@@ -66,12 +66,18 @@ class Uploading(ABC):
         self.delete(probe)
 
     def reserve(self, first: int, n: int, names: Collection[str]) -> AbstractContextManager[None]:
-        """Do nothing: two bakes of one shard send the same bytes; see `Store.reserve`."""
+        """Do nothing: equal bytes overwrite each other.
+
+        See `Store.reserve`.
+        """
         return nullcontext()
 
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
-        """Open a local file that is sent when the block ends; see `Store.create`."""
+        """Open a local file, sent when the block ends.
+
+        See `Store.create`.
+        """
         descriptor, hidden = tempfile.mkstemp(prefix="fdsl-", suffix=f"-{name.rsplit('/', 1)[-1]}")
         path = Path(hidden)
         try:

@@ -18,9 +18,11 @@ from fdsl import (
     bake,
     estimate,
     load_spec,
+    loader_urls,
     open_directory,
     repair,
     search_categories,
+    ship,
     verify,
 )
 
@@ -47,6 +49,10 @@ def baked(spec: Spec, tmp_path: Path) -> Path:
         ("out", lambda spec, out: bake(spec, None)),
         ("out", lambda spec, out: verify("")),
         ("out", lambda spec, out: open_directory(7)),
+        ("out", lambda spec, out: ship(None, out)),
+        ("executor", lambda spec, out: ship(out, f"{out}-copy", executor=2)),
+        ("destination", lambda spec, out: ship(out, "")),
+        ("destination", lambda spec, out: loader_urls(7)),
         ("categories", lambda spec, out: bake(spec, out, categories=7)),
         ("categories", lambda spec, out: fdsl.open(spec, categories=7)),
         ("spec", lambda spec, out: fdsl.open(7)),

@@ -16,6 +16,7 @@ from fdsl import Dataset, InputError, Spec, bake, open_directory, search_categor
 from fdsl.dataset.families import FAMILIES
 from fdsl.primitives.validation import FamilyParams
 from shards.claiming import categories_beside, claim_directory
+from shards.directory import Unseen
 from shards.stores.folder import Folder
 from tests.shards.conftest import SERIAL, small_mapping, small_spec, snapshot
 from tests.shards.disk import OnDisk
@@ -47,7 +48,7 @@ def test_worker_refuses_a_replaced_dataset(copy: OnDisk, tmp_path: Path) -> None
     claim_directory(
         Folder(copy.path), small_spec(copy.spec.family, seed=8), None, lambda spec: search_categories(spec).table
     )
-    with pytest.raises(InputError, match="now holds another dataset: it was replaced while in use"):
+    with pytest.raises(Unseen, match="now holds another dataset: it was replaced while in use"):
         pickle.loads(content)
 
 

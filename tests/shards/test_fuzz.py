@@ -25,6 +25,7 @@ from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import image_names, plan_shards
 from fdsl.dataset.sources import read_yaml
 from fdsl.dataset.spec import FORMAT
+from fdsl.version import made_with
 from shards.manifest import Manifest
 from tests import corruptions
 from tests.shards.conftest import SERIAL, run_fdsl, small_mapping, small_spec, snapshot
@@ -290,12 +291,12 @@ def test_sealed_damaged_table_is_one_line(name: str, tiny_copy: OnDisk) -> None:
 
 @FUZZ
 @given(VALUES)
-@example({"a\nb": 1})
+@example({**made_with(), "a\nb": 1})
 def test_other_versions_of_any_shape_are_one_line(value: Any) -> None:
-    made_with = as_json(value)
+    versions = as_json(value)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "spec.yaml")
-        path.write_text(yaml.safe_dump({"made_with": made_with}))
+        path.write_text(yaml.safe_dump({"made_with": versions}))
         read = result_or_error(lambda: read_yaml(path))
         if not isinstance(read, InputError):
             line = Manifest(small_spec("rcdb"), "", "", FORMAT, read["made_with"]).other_versions()

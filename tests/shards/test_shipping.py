@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fdsl import InputError, bake
+from fdsl import InputError, bake, loader_urls, ship
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
-from shards.shipping import loader_urls, ship
 from shards.stores.contract import Store
 from tests.daemons import S3Server, use_s3
 from tests.processes import wait_for
@@ -122,10 +121,10 @@ def test_follow_goes_on_until_the_bake_is_complete(
 def test_loader_reads_the_urls(baked: Path, destination: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ship(baked, destination.url, executor=SERIAL)
     url = loader_urls(destination.url)
-    if "aws" in url and shutil.which("aws", path=Path(sys.executable).parent) is None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if "aws" in url and shutil.which("aws") is None:
         assert url == f"pipe:aws s3 cp {destination.url}/train-{{000000..000008}}.tar -"
         pytest.skip("no aws command: pip install awscli; tests/trainer reads by it, too")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert n_samples(url) == 60
 
 

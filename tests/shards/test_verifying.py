@@ -24,7 +24,9 @@ from fdsl import InputError, LocalExecutor, bake, verify
 from fdsl.dataset.plan import Shard
 from shards import verifying
 from shards.checking import Findings, check_shard
+from shards.directory import Unseen
 from shards.events import Advanced, Event, Finished, Started
+from shards.executors.contract import Failed
 from shards.problems import Kind, Problem
 from tests.shards.conftest import NAME, SERIAL, shards_of, small_spec, snapshot
 from tests.shards.disk import OnDisk, on_disk
@@ -363,3 +365,16 @@ def test_foreign_files_are_not_sent_to_repair(copy: OnDisk) -> None:
     (copy.path / "train-000050.tar").mkdir()
     done = invoke("verify", copy.path, "--workers", "1")
     assert "1 problem; move or delete these files: they may be your own" in str(done.exception)
+
+
+class Blind(LocalExecutor):
+    """Workers that do not see the dataset."""
+
+    def run(self, task: Any, items: Any) -> Any:
+        """Fail each item."""
+        return (Failed(item, Unseen("n7 does not see the dataset")) for item in items)
+
+
+def test_blind_worker_ends_the_verification(baked: Path) -> None:
+    with pytest.raises(Unseen, match="n7 does not see the dataset"):
+        verify(baked, executor=Blind())

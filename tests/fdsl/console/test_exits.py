@@ -49,6 +49,7 @@ def end_with(error: BaseException, command: str = "bake") -> subprocess.Complete
         (KeyboardInterrupt(), "bake", 130, f"interrupted; {RESUME}"),
         (KeyboardInterrupt(), "repair", 130, f"interrupted; {RESUME}"),
         (KeyboardInterrupt(), "verify", 130, "interrupted; nothing was written"),
+        (KeyboardInterrupt(), "ship", 130, f"interrupted; {RESUME}"),
         (click.Abort(), "bake", 130, f"interrupted; {RESUME}"),
         (exits.Terminated(143), "bake", 143, f"terminated; {RESUME}"),
         (exits.Terminated(143), "sample", 143, "terminated; nothing was written"),
@@ -131,6 +132,17 @@ def test_signal_after_success_changes_nothing() -> None:
         signal.raise_signal(signal.SIGTERM)
 
     assert run_main(succeed_and_wait).returncode == 0
+
+
+def test_signal_during_the_error_line_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted_say(line: str, err: bool = False) -> None:
+        signal.raise_signal(signal.SIGINT)
+        say(line, err)
+
+    say = exits.say
+    monkeypatch.setattr(exits, "say", interrupted_say)
+    done = end_with(InputError("`seed` (=-1) must be at least 0"))
+    assert (done.returncode, done.stderr) == (1, "fdsl: `seed` (=-1) must be at least 0\n")
 
 
 HANG = """

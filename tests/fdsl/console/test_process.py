@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fdsl.console.process import own_command
 from tests.commands import error_line, fdsl, succeeded
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import FDSL, run_fdsl, small_mapping, snapshot
@@ -32,6 +33,21 @@ def out(spec_file: Path) -> Path:
     folder = spec_file.parent / "out"
     succeeded("bake", spec_file, "-o", folder, "--workers", 1)
     return folder
+
+
+@pytest.mark.parametrize(("name", "words"), [("bin/fdsl", ["fdsl"]), ("no/fdsl", ["-P", "-m", "cli"])])
+def test_own_command_starts_from_any_folder(
+    name: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "fdsl").symlink_to(FDSL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name])
+    command = own_command()
+    assert Path(command[0]).is_absolute()
+    assert [Path(command[0]).name, *command[1:]][-len(words) :] == words
+    done = subprocess.run([*command, "--version"], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("fdsl, version ")
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from fdsl.dataset.plan import (
     image_numbers,
     numbers_at,
     parse_key,
+    part_of,
     plan_shards,
     position_of,
     select_shards,
@@ -253,6 +254,8 @@ def test_parts_are_all_shards(n_parts: int) -> None:
     parts = [select_shards(spec, "all", f"{k}/{n_parts}") for k in range(1, n_parts + 1)]
     assert [shard for part in parts for shard in part] == plan_shards(spec)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    numbers = [part_of(position, len(plan_shards(spec)), n_parts) for position in range(len(plan_shards(spec)))]
+    assert numbers == [number for number, part in enumerate(parts, 1) for _ in part]
 
 
 @pytest.mark.parametrize("shards", ["0/3", "4/3", "1/13", "0/0"])

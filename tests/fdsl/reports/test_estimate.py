@@ -10,6 +10,7 @@ import pytest
 
 from fdsl import LocalExecutor, Spec, bake, estimate, search_categories
 from fdsl.reports import estimate as module
+from fdsl.reports.estimate import Estimate, choose_parts
 
 
 def test_counts_are_exact(spec: Spec) -> None:
@@ -55,3 +56,18 @@ def test_time_is_counted_per_image_and_category(spec: Spec, monkeypatch: pytest.
     ticks = itertools.count()
     monkeypatch.setattr(module, "time", SimpleNamespace(process_time=lambda: float(next(ticks))))
     assert estimate(spec).core_seconds == pytest.approx(1 + 9)
+
+
+@pytest.mark.parametrize(
+    ("core_seconds", "n_shards", "n_workers", "n_parts"),
+    [
+        (6_000.0, 500, 1, 10),  # ten minutes each
+        (6_000.0, 500, 4, 3),
+        (6_000.0, 7, 1, 7),  # one shard each
+        (1.0, 500, 1, 1),
+        (1e7, 10_000, 1, 1000),  # the largest array
+    ],
+)
+def test_parts_take_ten_minutes(core_seconds: float, n_shards: int, n_workers: int, n_parts: int) -> None:
+    cost = Estimate({}, {"train": n_shards - 1, "validation": 1}, 0, 0, core_seconds, 0, 1.0)
+    assert choose_parts(cost, n_workers) == n_parts

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,11 @@ def driver(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def hidden(folder: Path) -> tuple[str, ...]:
+    """Start of the command of a worker that has an empty disk in a folder's place."""
+    return "unshare", "--mount", "bash", "-c", 'mount -t tmpfs tmpfs "$0"; exec "$@"', str(folder)
+
+
 def test_bytes_are_those_of_local_bake(spec: Spec, baked: Path, cluster: Cluster, tmp_path: Path) -> None:
     result = bake(spec, tmp_path / "out", executor=DaskExecutor(cluster.address))
     assert (result.n_images, result.failures) == (75, {})
@@ -116,8 +122,7 @@ def test_folder_that_workers_do_not_see(small_file: Path, baked: Path, own_clust
     shared.mkdir()
     if not can_mount(shared):
         pytest.skip("mounting needs root with CAP_SYS_ADMIN")
-    hide = ("unshare", "--mount", "bash", "-c", 'mount -t tmpfs tmpfs "$0"; exec "$@"', str(shared))
-    own_cluster.start_worker(prefix=hide)
+    own_cluster.start_worker(prefix=hidden(shared))
     reason = rf"\(={shared}/out\) is not the same folder on \S+; name one that all machines share"
     line = refused("bake", small_file, "-o", shared / "out", *on(own_cluster))
     assert line.startswith("fdsl: `out` ")
@@ -128,6 +133,25 @@ def test_folder_that_workers_do_not_see(small_file: Path, baked: Path, own_clust
     with pytest.raises(InputError, match=reason):
         repair(shared / "out", executor=DaskExecutor(own_cluster.address))
     assert snapshot(shared / "out") == snapshot(baked)
+
+
+def test_late_worker_that_does_not_see_the_folder(small_file: Path, own_cluster: Cluster, tmp_path: Path) -> None:
+    """It would fail in milliseconds each shard that it gets, and get all that are left."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    if not can_mount(shared):
+        pytest.skip("mounting needs root with CAP_SYS_ADMIN")
+    own_cluster.start_worker(*preload(tmp_path, HOLD))
+    out, receipts = shared / "out", shared / "out" / "receipts"
+    with driver("bake", small_file, "-o", out, *on(own_cluster)) as process:
+        wait_for(lambda: holder(tmp_path), process)
+        own_cluster.start_worker(prefix=hidden(shared))
+        wait_for(lambda: process.poll() is not None or any(receipts.glob("*.failed")))
+        (tmp_path / "go").touch()
+        _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert error_line(stderr).startswith(f"fdsl: {socket.gethostname()} does not see the dataset: ")
+    assert not any(receipts.glob("*.failed"))
 
 
 def test_ctrl_c_cancels_and_keeps_shards(

@@ -20,10 +20,11 @@ from shards.stores.contract import Store, write_content
 from shards.stores.places import open_store
 from tests.daemons import S3Server, empty_place
 from tests.processes import wait_for
-from tests.shards.conftest import FDSL, SERIAL
-from tests.shards.test_shipping import content, files
+from tests.shards.conftest import FDSL, SERIAL, content, files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("family", ["rcdb"], indirect=True, scope="session")]
+"""A store knows files only, so one family will do."""
+
 TAR = "train-000003.tar"
 
 
