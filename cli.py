@@ -186,6 +186,36 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
     say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
 
 
+@fdsl.command(epilog=example("fdsl show quickstart-rcdb 000007_000012 -o image.png"))
+@SPEC
+@click.argument("key", required=False)
+@file_option(".png", required=False)
+def show(spec: str, key: str | None, out: Path | None) -> None:
+    """Show an image by its key, or the hashes of a dataset.
+
+    SPEC may be a baked directory, too; nothing needs to be baked. Prints the parameters of image KEY, its place in the
+    shards, and the Python that renders it. Without KEY, prints what two people compare to know that they mean the same.
+    """
+    from fdsl.console.results import dataset_lines, image_lines
+    from fdsl.dataset.live import find_image
+    from shards.files import write_file
+    from shards.opening import open_dataset
+    from shards.png import encode
+
+    if key is None:
+        if out is not None:
+            raise click.UsageError("-o goes with KEY")
+        for line in dataset_lines(open_dataset(spec)):
+            say(line)
+        return
+    live, position = find_image(open_dataset(spec), key)
+    for line in image_lines(spec, live, position):
+        say(line)
+    if out is not None:
+        image, _ = live[position]
+        write_file(out, encode(image, live.dataset.spec.family_module.BIT_DEPTH))
+
+
 @fdsl.command(epilog=example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
 @SPEC
 @options(NEW_OUT, CATEGORIES_FROM, WORKERS, EXECUTOR, SCHEDULER, SHARDS, SPLIT, QUIET, LOG_JSON)

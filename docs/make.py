@@ -94,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare; write nothing")
     options = parser.parse_args(arguments)
     n_stale = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        os.environ["XDG_CACHE_HOME"] = cache  # an empty one, so that categories are searched
         for path in options.pages or PAGES:
             old = path.read_text()
             new = filled(old, Path(folder))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fdsl.dataset.categories import read_table as read_table
     from fdsl.dataset.dataset import Dataset as Dataset
+    from fdsl.dataset.live import LiveDataset as LiveDataset
+    from fdsl.dataset.sampler import BatchSampler as BatchSampler
     from fdsl.dataset.sources import load_spec as load_spec
     from fdsl.dataset.sources import presets as presets
     from fdsl.dataset.spec import ImageFormat as ImageFormat
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from shards.executors.contract import WorkerDied as WorkerDied
     from shards.executors.dask import DaskExecutor as DaskExecutor
     from shards.executors.local import LocalExecutor as LocalExecutor
+    from shards.opening import open as open
     from shards.problems import Problem as Problem
     from shards.repairing import Repaired as Repaired
     from shards.repairing import repair as repair
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "fdsl.dataset.categories": ["read_table"],
     "fdsl.dataset.dataset": ["Dataset"],
+    "fdsl.dataset.live": ["LiveDataset"],
+    "fdsl.dataset.sampler": ["BatchSampler"],
     "fdsl.dataset.sources": ["load_spec", "presets"],
     "fdsl.dataset.spec": ["ImageFormat", "Instances", "ShardFormat", "Spec", "parse_spec"],
     "fdsl.primitives.errors": ["InputError"],
@@ -65,6 +70,7 @@ _NAMES = {
     "shards.executors.contract": ["Done", "Executor", "Failed", "WorkerDied"],
     "shards.executors.dask": ["DaskExecutor"],
     "shards.executors.local": ["LocalExecutor"],
+    "shards.opening": ["open"],
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],
     "shards.searching": ["SearchResult", "search_categories"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -214,7 +216,8 @@ def test_unknown_preset_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("plan",), ("preview", "-o", "x.png"), ("sample", "-o", "x.parquet"), ("bake", "-o", "x")]
+    "arguments",
+    [("plan",), ("preview", "-o", "x.png"), ("show",), ("sample", "-o", "x.parquet"), ("bake", "-o", "x")],
 )
 def test_unknown_spec_suggests_a_preset(arguments: tuple[str, ...], tmp_path: Path) -> None:
     message = refused(arguments[0], "exfractldb-1k", *arguments[1:], cwd=tmp_path)
@@ -291,6 +294,66 @@ def test_preview_shows_given_or_baked_categories(small: Path, other_table: Path)
     given = sheet(small, "--categories-from", other_table)
     assert sheet("out/spec.yaml") == given
     assert sheet(small) != given
+
+
+# Single images
+
+
+@pytest.fixture
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's cache of categories out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.mark.usefixtures("_own_cache")
+@pytest.mark.parametrize(
+    ("source", "key", "place"),
+    [
+        ("out", "000002_000003", "small, sample {} of 8 in {}, counted from 0"),
+        ("small.yaml", "000003_000007", "small, sample {} of 8 in {}, counted from 0"),
+        ("small.yaml", "000001_000025", "small, epoch 3, which is in no shard"),
+    ],
+)
+def test_show_prints_python_that_renders_the_image(source: str, key: str, place: str, copy: Path) -> None:
+    folder = copy.parent
+    head, *parameters, first, second, third = succeeded("show", source, key, "-o", "a.png", cwd=folder).splitlines()
+    assert [line.split()[0] for line in parameters if line[2] != " "] == [
+        "maps", "probability", "redraws", "coefficient", "factor", "qw", "qx", "qy", "qz",
+    ]  # fmt: skip
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec("\n".join([first, second, third]), names)
+    content = (folder / "a.png").read_bytes()
+    decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(names["image"], decoded)
+    assert names["label"] == int(key[:6])
+    if "{}" not in place:
+        assert head == f"{key}: {place}"
+        return
+    tar = next(path for path in copy.glob("*.tar") if f"{key}.png" in members(path))
+    samples = members(tar)
+    assert head == f"{key}: {place.format(list(samples).index(f'{key}.png') // 2, tar.name)}"
+    assert content == samples[f"{key}.png"]
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_show_without_key_identifies_the_dataset(copy: Path) -> None:
+    folder = copy.parent
+    text = succeeded("show", "small.yaml", cwd=folder)
+    assert succeeded("show", "out", cwd=folder) == succeeded("show", "out/spec.yaml", cwd=folder) == text
+    title, hashed, pixels = text.splitlines()
+    assert title == "small: exfractal, 4 categories"
+    assert hashed == f"hash   {yaml.safe_load((copy / 'spec.yaml').read_text())['baked']['hash']}"
+    assert re.fullmatch(r"pixels [0-9a-f]{64} of the first 24 images of train", pixels)
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_show_refuses_other_keys(small: Path) -> None:
+    folder = small.parent
+    assert "must be CATEGORY_INSTANCE of six digits" in refused("show", small, "7_3", cwd=folder)
+    assert refused("show", small, "000004_000000", cwd=folder).endswith("is no image of small, split train, epoch 0")
+    assert refused("show", small, "-o", "a.png", cwd=folder, status=2).endswith("see `fdsl show -h`")
+    assert not (folder / "a.png").exists()
 
 
 @pytest.mark.slow

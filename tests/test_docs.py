@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import cli
-from fdsl import Spec
+from fdsl import Spec, presets
 from fdsl.dataset.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +78,22 @@ def test_python_example_runs(tmp_path: Path) -> None:
     script.write_text(code)
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("220 images, 0 problems\n", 0), done.stderr
+
+
+@pytest.mark.slow
+def test_first_lines_of_the_formula_page_run(tmp_path: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "formula.md").read_text(), re.DOTALL)[0]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"21000000 12345678 \d+\n", done.stdout)
+
+
+def test_formula_page_identifies_every_preset() -> None:
+    page = (ROOT / "docs" / "formula.md").read_text()
+    assert sorted(re.findall(r"^(\S+): .* categories\nhash   [0-9a-f]{64}\npixels", page, re.MULTILINE)) == list(
+        presets()
+    )
 
 
 def test_readme_lists_every_command() -> None:

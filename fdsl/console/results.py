@@ -9,11 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fdsl.console.progress import count, duration, format_rate
+from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.live import LiveDataset, pixels_sha256
+from fdsl.dataset.plan import plan_shards
 from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import encodable, one_line
 from fdsl.reports.estimate import Estimate
 from shards.baking import Baked
-from shards.layout import SPEC
+from shards.layout import SPEC, tar_file
 from shards.problems import Kind, summary
 from shards.repairing import Repaired
 from shards.shipping import Shipped
@@ -21,6 +24,8 @@ from shards.status import Status
 from shards.verifying import Verified
 
 _N_NAMES = 8
+_N_PIXELS = 1000
+"""Images whose pixels are hashed to compare two datasets."""
 
 
 def first_names(names: Sequence[str]) -> str:
@@ -45,6 +50,30 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
     yield f"memory     {cost.worker_bytes / 1e9:12,.2f} GB per worker (peak of this process, which did the same work)"
     if cost.acceptance < 1:
         yield f"accepted   {cost.acceptance:12.2%} of category candidates (estimated)"
+
+
+def dataset_lines(dataset: Dataset) -> Iterator[str]:
+    """Yield what two people compare to know that they mean the same dataset."""
+    live = LiveDataset(dataset)
+    yield f"{dataset.spec.name}: {dataset.spec.family}, {count(dataset.spec.categories, 'category')}"
+    yield f"hash   {dataset.hash}"
+    yield f"pixels {pixels_sha256(live, _N_PIXELS)} of the first {min(_N_PIXELS, len(live)):,} images of train"
+
+
+def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
+    """Yield an image's place and parameters, and the lines of Python that render it again."""
+    where = f"epoch {live.epoch}, which is in no shard"
+    if not live.epoch:
+        shard = next(shard for shard in plan_shards(live.dataset.spec, live.split) if position < shard.stop)
+        where = f"sample {position - shard.start:,} of {shard.n_samples:,} in {tar_file(shard)}, counted from 0"
+    yield f"{live.key(position)}: {live.dataset.spec.name}, {where}"
+    for name, value in live.parameters(position).items():
+        rows = value if isinstance(value, list) and isinstance(value[0], list) else [value]
+        yield from (f"  {'' if k else name:12} {json.dumps(row)}" for k, row in enumerate(rows))
+    epoch = f", epoch={live.epoch}" if live.epoch else ""
+    yield "import fdsl"
+    yield f"dataset = fdsl.open({source!r}, split={live.split!r}{epoch})"
+    yield f"image, label = dataset[{position}]"
 
 
 def status_lines(out: Path | str, status: Status) -> Iterator[str]:

@@ -27,6 +27,8 @@ def require_spec(spec: object) -> None:
 class Dataset:
     """A spec and its categories: all that decides a pixel.
 
+    It is pickled as these, and unpacked again by each process.
+
     Attributes
     ----------
     spec : Spec
@@ -53,6 +55,9 @@ class Dataset:
             )
         object.__setattr__(self, "table", check_table(self.spec, self.table, self.source))
         self.rows  # noqa: B018 - unpacks now, so that a wrong row is reported now
+
+    def __reduce__(self) -> tuple[type[Dataset], tuple[Spec, pa.Table, str, str | None]]:
+        return Dataset, (self.spec, self.table, self.source, self.older_hash)
 
     @cached_property
     def rows(self) -> Sequence[Any]:
@@ -111,7 +116,6 @@ class Dataset:
         InputError
             `category` or `instance` is out of range.
         """
-        n_instances = self.spec.instances.train + self.spec.instances.validation
         check_whole_number("category", category, 0, len(self.rows) - 1)
-        check_whole_number("instance", instance, 0, n_instances - 1)
+        check_whole_number("instance", instance, 0, self.spec.instances.total - 1)
         return next(self.images([(category, instance)]))[0]

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import PLAN, Stream, domain
+from fdsl.primitives.validation import shown
+
+Numbers = npt.NDArray[np.int64]
 
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}")
 _ROUNDS = 8
@@ -112,29 +115,77 @@ def part_of(position: int, n_shards: int, n_parts: int) -> int:
     return ((position + 1) * n_parts - 1) // n_shards + 1
 
 
-def _permute(positions: npt.NDArray[np.uint64], n: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def permute(
+    positions: npt.NDArray[np.uint64], n: int, stream: Stream, *, inverse: bool = False
+) -> npt.NDArray[np.uint64]:
     """Map positions in 0..n-1 one to one onto 0..n-1.
 
-    A Feistel network, applied again while a value is n or more.
+    A Feistel network, applied again while a value is n or more. Its inverse is the same network with its halves swapped and
+    its keys in reverse.
+
+    Parameters
+    ----------
+    positions : uint64 (positions,)
+    stream : gives the keys
+    inverse : map back
 
     Source: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle walking).
     """
+    words = stream.words(0, 2 * _ROUNDS).astype(np.uint64)
+    keys = words[::2] << np.uint64(32) | words[1::2]
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = np.uint64((1 << int(half)) - 1)
     values = positions.copy()
     outside = np.ones(len(values), dtype=np.bool_)
     while outside.any():
         left, right = values[outside] >> half, values[outside] & mask
-        for key in keys:
+        if inverse:
+            left, right = right, left
+        for key in keys[::-1] if inverse else keys:
             mixed = (right ^ key) * _MIX_1
             mixed = (mixed ^ (mixed >> np.uint64(32))) * _MIX_2
             left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(29))) & mask)
+        if inverse:
+            left, right = right, left
         values[outside] = left << half | right
         outside = values >= n
     return values
 
 
-def image_numbers(spec: Spec, shard: Shard) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _order(spec: Spec, split: str) -> Stream:
+    """Return the random numbers of a split's order."""
+    return Stream(spec.seed, domain(spec.family_module.DOMAIN, PLAN), 0, SPLITS[split])
+
+
+def numbers_at(spec: Spec, split: str, positions: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    """Return the category and instance at some positions of a split's order.
+
+    Parameters
+    ----------
+    positions : (positions,), whole numbers in 0 .. images of the split - 1
+
+    Returns
+    -------
+    category, instance : int64 (positions,) each
+    """
+    images = np.asarray(positions, dtype=np.uint64)
+    if spec.shards.order == "shuffled":
+        images = permute(images, spec.n_images(split), _order(spec, split))
+    category, instance = np.divmod(images.astype(np.int64), spec.n_instances(split))
+    return category, instance + spec.first_instance(split)
+
+
+def position_of(spec: Spec, category: int, instance: int) -> int:
+    """Return the position of an image in the order of its split."""
+    split = spec.split_of(instance)
+    image = category * spec.n_instances(split) + instance - spec.first_instance(split)
+    if spec.shards.order == "shuffled":
+        order = _order(spec, split)
+        image = int(permute(np.array([image], dtype=np.uint64), spec.n_images(split), order, inverse=True)[0])
+    return image
+
+
+def image_numbers(spec: Spec, shard: Shard) -> tuple[Numbers, Numbers]:
     """Return the category and instance of each image of a shard.
 
     Time and memory grow with the shard, not with the dataset.
@@ -143,15 +194,7 @@ def image_numbers(spec: Spec, shard: Shard) -> tuple[npt.NDArray[np.int64], npt.
     -------
     category, instance : int64 (samples,) each, in the shard's order
     """
-    n_instances = spec.n_instances(shard.split)
-    positions = np.arange(shard.start, shard.stop, dtype=np.uint64)
-    if spec.shards.order == "shuffled":
-        stream = Stream(spec.seed, domain(spec.family_module.DOMAIN, PLAN), 0, SPLITS[shard.split])
-        words = stream.words(0, 2 * _ROUNDS).astype(np.uint64)
-        keys = words[::2] << np.uint64(32) | words[1::2]
-        positions = _permute(positions, spec.n_images(shard.split), keys)
-    category, instance = np.divmod(positions.astype(np.int64), n_instances)
-    return category, instance + spec.first_instance(shard.split)
+    return numbers_at(spec, shard.split, np.arange(shard.start, shard.stop, dtype=np.uint64))
 
 
 def image_names(spec: Spec, shard: Shard) -> list[tuple[int, int]]:
@@ -163,3 +206,20 @@ def image_names(spec: Spec, shard: Shard) -> list[tuple[int, int]]:
 def image_key(category: int, instance: int) -> str:
     """Return the key of an image in its shard."""
     return f"{category:06}_{instance:06}"
+
+
+def parse_key(key: str) -> tuple[int, int]:
+    """Return the (category, instance) of a key.
+
+    Raises
+    ------
+    InputError
+        `key` is not one that `image_key` returns.
+    """
+    match = re.fullmatch(r"(\d{6})_(\d{6,10})", key, re.ASCII) if isinstance(key, str) else None
+    numbers = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not match or image_key(*numbers) != key:
+        raise InputError(
+            f"`key` (={shown(key)}) must be CATEGORY_INSTANCE of six digits or more, such as 000007_000123"
+        )
+    return numbers

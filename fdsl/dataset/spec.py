@@ -63,12 +63,16 @@ class Instances(Model):
 
     @model_validator(mode="after")
     def _limit_total(self) -> Instances:
-        total = self.train + self.validation
-        if total > 1_000_000:
+        if self.total > 1_000_000:
             raise PydanticCustomError(
-                "total", "must be at most 1,000,000 in total, not {total}", {"total": f"{total:,}"}
+                "total", "must be at most 1,000,000 in total, not {total}", {"total": f"{self.total:,}"}
             )
         return self
+
+    @property
+    def total(self) -> int:
+        """Number of images per category."""
+        return self.train + self.validation
 
 
 class ImageFormat(Model):
@@ -180,8 +184,8 @@ class Spec(Model):
         return 0 if split == "train" else self.instances.train
 
     def split_of(self, instance: int) -> str:
-        """Return the split of an instance."""
-        return "train" if instance < self.instances.train else "validation"
+        """Return the split of an instance, of any epoch."""
+        return "train" if instance % self.instances.total < self.instances.train else "validation"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the canonical form: mappings, lists, strings and numbers."""

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+import fdsl
 from fdsl import (
+    BatchSampler,
     Dataset,
     InputError,
+    LiveDataset,
     Spec,
     bake,
     estimate,
@@ -51,6 +54,16 @@ def baked(spec: Spec, tmp_path: Path) -> Path:
         ("destination", lambda spec, out: ship(out, "")),
         ("destination", lambda spec, out: loader_urls(7)),
         ("categories", lambda spec, out: bake(spec, out, categories=7)),
+        ("categories", lambda spec, out: fdsl.open(spec, categories=7)),
+        ("spec", lambda spec, out: fdsl.open(7)),
+        ("split", lambda spec, out: fdsl.open(out, [])),
+        ("epoch", lambda spec, out: fdsl.open(out, epoch="1")),
+        ("views", lambda spec, out: fdsl.open(out, views=None)),
+        ("targets", lambda spec, out: fdsl.open(out, targets=None)),
+        ("targets", lambda spec, out: fdsl.open(out, targets=[[]])),
+        ("key", lambda spec, out: fdsl.open(out).index(7)),
+        ("dataset", lambda spec, out: LiveDataset(spec)),
+        ("batch", lambda spec, out: BatchSampler(9, batch=2.0)),
         ("category", lambda spec, out: Dataset(spec, search_categories(spec).table).image("0", 0)),
         ("instance", lambda spec, out: Dataset(spec, search_categories(spec).table).image(0, 1.0)),
     ],

@@ -112,6 +112,13 @@ def test_pickled_dataset_is_the_same(dataset: Dataset) -> None:
     assert np.array_equal(copy.image(3, 12), dataset.image(3, 12))
 
 
+def test_pickle_holds_spec_and_table_only(spec: Spec) -> None:
+    """Each spawned loader worker receives one."""
+    many = spec.replace(categories=200)
+    dataset = Dataset(many, search_categories(many).table)
+    assert len(pickle.dumps(dataset)) < len(pickle.dumps((many, dataset.table))) + 500
+
+
 def test_wrong_types_are_refused(spec: Spec, table: pa.Table) -> None:
     with pytest.raises(InputError, match=r"^`spec` \(='rcdb-1k'\) must be a Spec; `load_spec` returns one$"):
         Dataset("rcdb-1k", table)  # type: ignore[arg-type]

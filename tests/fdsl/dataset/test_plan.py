@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from fdsl import InputError, Spec, load_spec
 from fdsl.dataset.families import FAMILIES
-from fdsl.dataset.plan import SHARD_NAME, image_key, image_names, image_numbers, part_of, plan_shards, select_shards
+from fdsl.dataset.plan import (
+    SHARD_NAME,
+    image_key,
+    image_names,
+    image_numbers,
+    numbers_at,
+    parse_key,
+    part_of,
+    plan_shards,
+    position_of,
+    select_shards,
+)
 from tests.shards.conftest import small_spec
 
 SIZES = st.integers(1, 30) | st.sampled_from([31, 37, 64, 97])
@@ -68,6 +79,42 @@ def test_every_image_is_in_one_shard(spec: Spec) -> None:
         assert np.array_equal(np.sort(position), np.arange(spec.categories * n_instances))
         assert n_instances == 0 or 0 <= (instance - first).min() <= (instance - first).max() < n_instances
         assert {spec.split_of(number) for number in np.unique(instance)} <= {split}
+
+
+@settings(deadline=None)
+@given(spec=specs(), split=st.sampled_from(["train", "validation"]), data=st.data())
+def test_positions_are_those_of_the_shards(spec: Spec, split: str, data: st.DataObject) -> None:
+    order = order_of(spec, split)
+    positions = data.draw(st.lists(st.integers(0, len(order) - 1), max_size=9)) if order else []
+    category, instance = numbers_at(spec, split, positions)
+    assert list(zip(category.tolist(), instance.tolist(), strict=True)) == [order[position] for position in positions]
+    assert [position_of(spec, *order[position]) for position in positions] == positions
+
+
+@settings(deadline=None)
+@given(
+    categories=st.integers(1, 10**6), train=st.integers(1, 10**5), seed=st.integers(0, 2**64 - 1),
+    part=st.floats(0, 1, exclude_max=True),
+)  # fmt: skip
+def test_any_position_is_found_again(categories: int, train: int, seed: int, part: float) -> None:
+    changes = {"categories": categories, "instances": {"train": train, "validation": 3}, "seed": seed}
+    spec = small_spec("rcdb", shards={"samples": 10**6}, **changes)
+    for split in ("train", "validation"):
+        position = int(part * spec.n_images(split))
+        ((category,), (instance,)) = numbers_at(spec, split, [position])
+        assert spec.split_of(instance) == split
+        assert position_of(spec, int(category), int(instance)) == position
+
+
+def test_one_position_needs_no_table() -> None:
+    spec = load_spec("rcdb-21k")
+    numbers_at(spec, "train", [0])
+    tracemalloc.start()
+    ((category,), (instance,)) = numbers_at(spec, "train", [12_345_678])
+    assert position_of(spec, int(category), int(instance)) == 12_345_678
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
 
 
 @settings(deadline=None)
@@ -146,6 +193,20 @@ def test_names_are_the_numbers() -> None:
 
 def test_keys_have_six_digits_each() -> None:
     assert image_key(7, 123_456) == "000007_123456"
+
+
+@given(category=st.integers(0, 999_999), instance=st.integers(0, 2**32 - 1))
+def test_key_is_parsed_back(category: int, instance: int) -> None:
+    assert parse_key(image_key(category, instance)) == (category, instance)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "7_123", "000007-000123", "000007_000123.png", "000007_0000123", "000007_\N{SUPERSCRIPT TWO}00000", None, 7],
+)
+def test_malformed_key_is_refused(key: Any) -> None:
+    with pytest.raises(InputError, match=r"^`key` \(=.*\) must be CATEGORY_INSTANCE of six digits or more, such as "):
+        parse_key(key)
 
 
 @pytest.mark.parametrize(
