@@ -18,7 +18,7 @@ from tests.fidelity.distributions import Sample, real_numbers, segments_law, who
 from tests.fidelity.pictures import Equality
 
 ROOT = Path(__file__).parents[1]
-N = 40_000
+N = 20_000
 
 
 def assert_fits(samples: list[Sample]) -> None:
@@ -40,7 +40,7 @@ def test_diverging_weights_are_replaced_alike() -> None:
 
 
 def test_fractals_look_alike_with_other_points() -> None:
-    agreements = pictures.agreements(pictures.compare_fractals(pictures.draw_fractals(50, 1))[1])
+    agreements = pictures.agreements(pictures.compare_fractals(pictures.draw_fractals(30, 1))[1])
     assert len(agreements) == 6
     assert all(agreement.is_same for agreement in agreements), agreements
 

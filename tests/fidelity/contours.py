@@ -20,7 +20,7 @@ SIZE_PX = 512
 
 
 def slopes(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return the slope at each whole number: 1 .. 8, or -1 for half of them.
+    """Return the slope at each whole number: 1..8 or -1.
 
     The table of the noise is data: its hash is that of the published library.
     """
@@ -29,7 +29,10 @@ def slopes(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
 
 
 def perlin(u: Floats) -> npt.NDArray[np.float32]:
-    """Return one octave of improved gradient noise, in float32 as in the published generator's library."""
+    """Return improved gradient noise.
+
+    In float32, as in the library of the published generator.
+    """
     position = u.astype(np.float32)
     cells = np.floor(position).astype(np.int64)
     x = position - np.floor(position)

@@ -41,7 +41,7 @@ class Law:
 
 
 def whole_numbers(low: int, high: int, text: str = "", weights: npt.ArrayLike = 1.0) -> Law:
-    """Return a law on whole numbers, each a cell; uniform by default."""
+    """Return a law on whole numbers, uniform by default."""
     numbers = np.arange(low, high + 1)
     every = np.broadcast_to(np.asarray(weights, dtype=float), numbers.shape)
     edges = np.arange(low, high + 2) - 0.5
@@ -83,7 +83,10 @@ class Sample:
 
     @property
     def misfit(self) -> float:
-        """Distance of chi-square from its mean, in standard deviations; inf if a value is in no cell."""
+        """Distance of chi-square from its mean, in standard deviations.
+
+        inf if a value is in no cell.
+        """
         counts = self.counts
         return misfit(counts, self.law.weights) if counts.sum() == len(self.values) else math.inf
 
@@ -116,7 +119,10 @@ class Accepted(NamedTuple):
 
 
 def errors_apart(one: Accepted, other: Accepted) -> tuple[float, float]:
-    """Return the differences of percentage and mean number of maps, in standard errors."""
+    """Return two differences, in standard errors.
+
+    They are those of the percentage and of the mean number of maps.
+    """
     percent = (one.percent - other.percent) / math.hypot(one.percent_error, other.percent_error)
     maps = (one.n_maps.mean() - other.n_maps.mean()) / math.hypot(one.maps_error, other.maps_error)
     return percent, float(maps)
@@ -151,7 +157,11 @@ def candidates(n: int) -> list[Sample]:
 
 
 def viewpoints(n: int) -> list[Sample]:
-    """Return the numbers of n images of ExFractalDB. With few points no system diverges, so no weight is replaced."""
+    """Return the numbers of n images of ExFractalDB.
+
+    With few points no system diverges, so no weight is replaced. The camera, as seen from the attractor, is in the direction
+    of the third row of the rotation's matrix.
+    """
     data = ours.dataset("exfractal", 1, n, image={"size": 16}, params={"points": 100})
     variants = np.array([variant for _, variant in data.images(ours.names(data))])
     redraws, coefficient, factor, w, x, y, z = variants.T

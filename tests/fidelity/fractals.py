@@ -24,18 +24,18 @@ HALF_VIEW_RAD = math.radians(45.0) / 2.0
 
 
 def draw_maps(rng: np.random.Generator) -> Floats:
-    """Draw a candidate: float64 (maps, 12), 2 to 7 maps with coefficients in (-1, 1)."""
+    """Draw the maps of a candidate: float64 (maps, 12)."""
     return rng.uniform(-1.0, 1.0, (rng.integers(2, 8), 12))
 
 
 def probabilities(maps: Floats) -> Floats:
-    """Return the probability of each map: its determinant's share."""
+    """Return each map's probability: its determinant's share."""
     determinants = np.abs(np.linalg.det(maps[:, :9].reshape(-1, 3, 3)))
     return determinants / determinants.sum()
 
 
 def play(maps: Floats, probability: Floats, uniforms: Floats) -> Floats:
-    """Return the points of the chaos game from the origin: float64 (points, 3).
+    """Return the points of a chaos game: float64 (points, 3).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def play(maps: Floats, probability: Floats, uniforms: Floats) -> Floats:
 
 
 def normalise(points: Floats) -> Floats:
-    """Scale points to [-1, 1] over all axes, then move their mean to the origin."""
+    """Scale points to [-1, 1] over all axes, then centre them."""
     with np.errstate(all="ignore"):  # a system may diverge
         scaled = 2.0 * (points - points.min()) / (points.max() - points.min()) - 1.0
         return scaled - scaled.mean(axis=0)
@@ -82,7 +82,10 @@ def rotate(points: Floats, quaternion: Sequence[float]) -> Floats:
 
 
 def photograph(points: Floats) -> npt.NDArray[np.uint8]:
-    """Plot points, white on black, seen from 4 units along +z with y down: uint8 (224, 224)."""
+    """Plot points: uint8 (224, 224), white on black.
+
+    The camera is 4 units along +z, and y points down.
+    """
     half_height = (CAMERA_DISTANCE - points[:, 2]) * math.tan(HALF_VIEW_RAD)
     columns, rows = (np.floor((1.0 + points[:, axis] / half_height) / 2.0 * SIZE_PX).astype(int) for axis in (0, 1))
     inside = (columns >= 0) & (columns < SIZE_PX) & (rows >= 0) & (rows < SIZE_PX)
@@ -94,6 +97,9 @@ def photograph(points: Floats) -> npt.NDArray[np.uint8]:
 def draw_image(
     maps: Floats, coefficient: int, factor: float, quaternion: Sequence[float], uniforms: Floats
 ) -> npt.NDArray[np.uint8] | None:
-    """Return the image of a category's weighted system from a viewpoint; None if it diverges."""
+    """Return the image of a weighted system.
+
+    None if it diverges.
+    """
     points = normalise(play(weigh(maps, coefficient, factor), probabilities(maps), uniforms))
     return photograph(rotate(points, quaternion)) if np.isfinite(points).all() else None

@@ -51,20 +51,26 @@ class Contours(NamedTuple):
 
 
 def dataset(family: str, n_categories: int, n_instances: int, **others: Any) -> Dataset:
-    """Return a small dataset with the published parameters, but for `others`."""
+    """Return a small dataset.
+
+    Its parameters are the published ones, except for `others`.
+    """
     mapping = {"name": "fidelity", "family": family, "categories": n_categories, "instances": {"train": n_instances}}
     spec = parse_spec({**mapping, **others})
     return Dataset(spec, search_categories(spec).table)
 
 
 def names(data: Dataset) -> list[tuple[int, int]]:
-    """Return (category, instance) of each image of the train split."""
+    """Return (category, instance) of each train image."""
     spec = data.spec
     return [(category, k) for category in range(spec.categories) for k in range(spec.instances.train)]
 
 
 def greys(stream: Stream, n_contours: int) -> list[int]:
-    """Return the grey of each contour: a whole number in 0 .. 256, clipped to 255."""
+    """Return the grey of each contour, 0..255.
+
+    A whole number in 0..256, clipped.
+    """
     return [min(int(257.0 * u), 255) for u in stream.uniforms(_GREYS, n_contours).tolist()]
 
 

@@ -50,7 +50,10 @@ class Fractals(NamedTuple):
 
 
 def draw_fractals(n_categories: int, n_instances: int, **others: Any) -> Iterator[Fractals]:
-    """Yield pictures of ExFractalDB. A system that diverges with other random numbers is omitted."""
+    """Yield pictures of ExFractalDB.
+
+    Omits a system that diverges with other random numbers.
+    """
     rng = np.random.default_rng(0)
     for image, variant, maps, uniforms in ours.fractals(ours.dataset("exfractal", n_categories, n_instances, **others)):
         draws = uniforms, rng.random(fractals.N_POINTS), rng.random(fractals.N_POINTS)
@@ -60,13 +63,16 @@ def draw_fractals(n_categories: int, n_instances: int, **others: Any) -> Iterato
 
 
 def draw_contours(n_categories: int, n_instances: int) -> Iterator[tuple[Image, Image]]:
-    """Yield our images of RCDB, and the transcription's with our random numbers."""
+    """Yield images of RCDB: ours, and the transcription's.
+
+    Both have our random numbers.
+    """
     for image, *draws in ours.contours(ours.dataset("rcdb", n_categories, n_instances)):
         yield image, contours.draw_image(*draws)
 
 
 def features(image: Image) -> dict[str, float]:
-    """Return the fill rate of an image, and the centroid and extent of its white pixels."""
+    """Return fill rate, centroid and extent of the white pixels."""
     rows, columns = np.nonzero(image)
     return {
         "fill rate, %": 100.0 * len(rows) / image.size,
@@ -78,7 +84,10 @@ def features(image: Image) -> dict[str, float]:
 
 
 def coverage(image: Image, other: Image) -> float:
-    """Return the percentage of an image's white pixels that are within 1 px of one of the other's."""
+    """Return how much of an image the other covers, %.
+
+    A white pixel is covered if one of the other's is within 1 px.
+    """
     size, near = len(image), np.zeros(image.shape, dtype=bool)
     padded = np.pad(other > 0, 1)
     for row in range(3):
@@ -88,9 +97,10 @@ def coverage(image: Image, other: Image) -> float:
 
 
 def compare_fractals(pictures: Iterable[Fractals]) -> tuple[Equality, Pairs]:
-    """Compare pictures of ExFractalDB with our random numbers, and with others.
+    """Compare pictures of ExFractalDB.
 
-    The coverage of ours by a transcription's picture is paired with that of another of the transcription's.
+    With our random numbers they should be equal, with others alike. One picture of the transcription covers ours and
+    another of its own.
     """
     same, pairs = [], Pairs()
     for picture in pictures:

@@ -38,7 +38,7 @@ def plot_pictures(rows: dict[str, Sequence[Image]], path: Path) -> None:
 
 
 def _plot_sample(axis: Axes, sample: Sample, drawn: str = "") -> None:
-    """Plot ours as bars and the law as a line, in percent per unit of the quantity.
+    """Plot ours as bars and the law as a line.
 
     Parameters
     ----------
