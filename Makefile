@@ -11,7 +11,7 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train coverage audit docs clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-check  compare the speed with the recorded ratios'
 	@echo 'make bench-scaling  compare local workers with Dask workers; compute what 1,000,000,000 images take'
 	@echo 'make bench-train  measure how fast the trainer loads images, against the ordinary pipeline'
+	@echo 'make fidelity     compare images and distributions with the published description'
 	@echo 'make coverage     measure which lines the tests run, including kernels'
 	@echo 'make audit        check the installed packages for known vulnerabilities'
 	@echo 'make docs         fill in command output and pictures of the README and docs/'
@@ -122,6 +123,9 @@ bench-scaling: .venv/test
 
 bench-check: .venv/bench
 	@$(BIN)/python benchmarks/bench.py --check
+
+fidelity: .venv/bench
+	@$(BIN)/python -m tests.fidelity
 
 # Coverage does not see compiled code, so the tests of kernels run with numba's compiler off. The deselected test limits the size
 # of files, which coverage's own file exceeds.

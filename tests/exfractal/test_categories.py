@@ -11,45 +11,22 @@ import pyarrow as pa
 import pytest
 
 from exfractal import categories
-from exfractal.categories import _POINTS, DOMAIN, SCHEMA, Candidate, accepted, accepts, draw, sample, thresholds, unpack
+from exfractal.categories import _POINTS, DOMAIN, SCHEMA, accepted, accepts, draw, sample, thresholds, unpack
 from exfractal.params import Params
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import CATEGORY, Stream, domain
 from tests import misfit
+from tests.fidelity import fractals
 
 PARAMS = Params()
 SEED = 0
 N_ATTEMPTS = 600
 
 
-def published_variances(first: int, candidates: list[Candidate], n_points: int) -> npt.NDArray[np.float64]:
-    """Return the least variance of each attractor: (candidates,); NaN if it diverges.
-
-    Plays all points of all candidates, with NumPy's determinants and without an early exit.
-
-    Parameters
-    ----------
-    first : the attempt of the first candidate; the others follow
-    """
-    n_maps = max(len(candidate.maps) for candidate in candidates)
-    maps = np.zeros((len(candidates), n_maps, 12))
-    choices = np.empty((len(candidates), n_points), dtype=np.int64)
-    for c, (numbers, _) in enumerate(candidates):
-        maps[c, : len(numbers)] = numbers
-        shares = np.abs(np.linalg.det(numbers[:, :9].reshape(-1, 3, 3)))
-        words = Stream(SEED, domain(DOMAIN, CATEGORY), 0, first + c).words(_POINTS, n_points)
-        choices[c] = np.searchsorted(np.cumsum(shares / shares.sum())[:-1], words / 2.0**32, side="right")
-    rows = np.arange(len(candidates))
-    point, points = np.zeros((len(candidates), 3)), np.empty((n_points, len(candidates), 3))
-    for step in range(n_points):
-        chosen = maps[rows, choices[:, step]]
-        point = (chosen[:, :9].reshape(-1, 3, 3) @ point[:, :, None])[:, :, 0] + chosen[:, 9:]
-        points[step] = point
-    low, high = points.min(axis=(0, 2))[:, None], points.max(axis=(0, 2))[:, None]
-    points = 2.0 * (points - low) / (high - low) - 1.0
-    points -= points.mean(axis=0)
-    variances: npt.NDArray[np.float64] = points.var(axis=0).min(axis=1)
-    return variances
+def published_variance(attempt: int, maps: npt.NDArray[np.float64]) -> float:
+    """Return the least variance of a candidate's attractor; NaN if it diverges."""
+    words = Stream(SEED, domain(DOMAIN, CATEGORY), 0, attempt).words(_POINTS, PARAMS.points)
+    return fractals.least_variance(fractals.play(maps, fractals.probabilities(maps), words / 2.0**32))
 
 
 @pytest.mark.slow
@@ -57,9 +34,7 @@ def test_candidates_are_accepted_as_published() -> None:
     batch = draw(PARAMS, SEED, range(N_ATTEMPTS))
     candidates = [batch.candidate(k) for k in range(N_ATTEMPTS)]
     verdicts = np.array([accepts(PARAMS, SEED, k, candidate) for k, candidate in enumerate(candidates)])
-    with np.errstate(all="ignore"):
-        chunks = (published_variances(k, candidates[k : k + 100], PARAMS.points) for k in range(0, N_ATTEMPTS, 100))
-        least = np.concatenate(list(chunks))
+    least = np.array([published_variance(attempt, candidate.maps) for attempt, candidate in enumerate(candidates)])
     certain = ~(np.abs(least - PARAMS.variance_threshold) < 1e-9)
     assert np.array_equal(verdicts[certain], (least > PARAMS.variance_threshold)[certain])
     n_diverging, n_flat, n_accepted = np.isnan(least).sum(), (least < PARAMS.variance_threshold).sum(), verdicts.sum()

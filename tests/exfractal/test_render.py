@@ -17,6 +17,7 @@ from exfractal.render import Image, Variant, _object_lanes, project, render_each
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import TRAIN, Stream, domain
 from tests import chaos_game, misfit
+from tests.fidelity.fractals import rotate
 
 RANDOM, RING = Params(), Params(viewpoint="ring")
 FEW = Params(points=100)
@@ -70,14 +71,6 @@ def image_of(params: Params, size_px: int, system: System, stream: Stream, varia
 def play(maps: npt.NDArray[np.float64], choices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the points, (points, 3), of a plain chaos game."""
     return np.array(chaos_game(maps.tolist(), choices.tolist()))
-
-
-def rotate(points: npt.NDArray[np.float64], quaternion: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return q p q* for each point p: float64 (points, 3)."""
-    w, v = quaternion[0], np.array(quaternion[1:])
-    scalar, vector = -points @ v, w * points + np.cross(v, points)  # q p
-    rotated: npt.NDArray[np.float64] = -scalar[:, None] * v + w * vector - np.cross(vector, v)  # times q*
-    return rotated
 
 
 def assert_is_seen(image: Image, points: npt.NDArray[np.float64], quaternion: Sequence[float]) -> None:
