@@ -129,7 +129,7 @@ def test_command_fills_the_page(
     page.write_text(re.sub(r"(```text \w+\n).*?```", r"\1```", (ROOT / "docs" / "fidelity.md").read_text(), flags=re.S))
     sizes = command.Sizes((20, 1), (8, 1), 1, 12_000, 1_000, 4000, 4000, (100, 45))
     assert command.main(sizes, tmp_path) == 0
-    for row in ("fill rate, %", "vertices", "transcription"):
+    for row in ("fill rate, %", "vertices", "standard errors apart"):
         assert page.read_text().count(f"\n  {row} ") == 1
     assert "all as published" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"fidelity.md", *plots.FILES}
