@@ -226,7 +226,7 @@ def _send_index(directory: Directory, store: Store) -> bool:
     for name in (INDEX, CARD):
         _put(directory, store, name)
     _undisturbed(lambda: _write_sums(directory, store))
-    with suppress(OSError):  # not every server can list unfinished uploads, or may show them
+    with suppress(OSError):  # what cannot be deleted does no harm
         store.sweep()
     _put(directory, store, INFO)
     return True

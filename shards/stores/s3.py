@@ -204,14 +204,10 @@ class Bucket(Uploading):
         return f"pipe:aws s3 cp {self.locate(name)} -"
 
     def sweep(self) -> None:
-        """Abort unfinished multipart uploads; see `Store.sweep`.
+        """Do nothing: a PUT leaves nothing unfinished.
 
-        This store never starts one; other tools do, and an interrupted one costs storage without being visible.
+        Unfinished multipart uploads are other programs'. See `Store.sweep`.
         """
-        answer = self._guarded("", _client().list_multipart_uploads, Bucket=self.bucket, Prefix=self.prefix)
-        for upload in answer.get("Uploads", ()):
-            name = upload["Key"].removeprefix(self.prefix)
-            self._call(name, "abort_multipart_upload", UploadId=upload["UploadId"])
 
     def _call(self, name: str, operation: str, **arguments: Any) -> Any:
         """Return the store's answer about a file."""
