@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import signal
@@ -9,12 +10,12 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fdsl import InputError
 from shards.stores import uploading
-from shards.stores.contract import Entry
 from shards.stores.places import open_store
 from tests.daemons import FaultyProxy, S3Server, makes_bucket, use_s3
 from tests.processes import wait_for
@@ -94,8 +95,28 @@ def test_dropped_connection_is_tried_again(
     store = open_store(url)
     store.put("a", *large)
     assert proxy.has_happened
-    assert store.stat("a") == Entry(len(LARGE), large[1])
+    assert store.read("a", len(LARGE)) == LARGE
     proxy.close()
+
+
+def test_file_changed_just_after_it_was_sent(
+    url: str, large: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shards.stores import s3
+
+    call = s3.Bucket._call
+
+    def overwritten(bucket: s3.Bucket, name: str, operation: str, **arguments: Any) -> Any:
+        answer = call(bucket, name, operation, **arguments)
+        if operation == "put_object":
+            content = LARGE[::-1]
+            checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
+            call(bucket, name, operation, Body=content, ChecksumSHA256=checksum)
+        return answer
+
+    monkeypatch.setattr(s3.Bucket, "_call", overwritten)
+    with pytest.raises(OSError, match="the store lost or changed it just after it was sent"):
+        open_store(url).put("a", *large)
 
 
 def test_server_killed_and_restarted_in_a_put(
