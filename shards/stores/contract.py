@@ -17,12 +17,10 @@ class Entry(NamedTuple):
     Attributes
     ----------
     n_bytes : size of the file; None for a folder, and for what is neither a file nor a folder
-    sha256 : hash that the store itself has checked, or None if it keeps none
     modified : when it was stored, by the store's clock, in seconds since 1970; 0 if not asked for
     """
 
     n_bytes: int | None
-    sha256: str | None = None
     modified: float = 0.0
 
 
@@ -165,7 +163,7 @@ class Store(Protocol):
         """
 
     def stat(self, name: str) -> Entry | None:
-        """Return a file's size and hash, or None if it is missing."""
+        """Return a file's size, or None if it is missing."""
 
     def entries(self, folder: str = "") -> dict[str, Entry]:
         """Return the files of a folder by name.

@@ -137,8 +137,8 @@ class Bucket(Uploading):
                 self._call(name, "put_object", Body=body, ContentLength=n_bytes, ChecksumSHA256=checksum, **condition)
 
         retried(send)
-        stored = self.stat(name)
-        if stored is None or stored.n_bytes != n_bytes or stored.sha256 not in (None, sha256):
+        stored = self._head(name)
+        if stored.get("ContentLength") != n_bytes or stored.get("ChecksumSHA256", checksum) != checksum:
             raise OSError(0, "the store lost or changed it just after it was sent", self.locate(name))
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -163,17 +163,9 @@ class Bucket(Uploading):
             answer["Body"].close()
 
     def stat(self, name: str) -> Entry | None:
-        """Return a file's size and hash.
-
-        The hash is None if the store keeps none. See `Store.stat`.
-        """
-        try:
-            answer = retried(lambda: self._call(name, "head_object", ChecksumMode="ENABLED"))
-        except FileNotFoundError:
-            return None
-        checksum = answer.get("ChecksumSHA256", "")
-        is_whole = checksum and "-" not in checksum  # a multipart upload has the hash of its parts' hashes
-        return Entry(answer["ContentLength"], base64.b64decode(checksum).hex() if is_whole else None)
+        """Return a file's size; see `Store.stat`."""
+        answer = self._head(name)
+        return Entry(answer["ContentLength"]) if answer else None
 
     def entries(self, folder: str = "") -> dict[str, Entry]:
         """Return the files of a folder by name; see `Store.entries`."""
@@ -206,14 +198,21 @@ class Bucket(Uploading):
         return f"pipe:aws s3 cp {self.locate(name)} -"
 
     def sweep(self) -> None:
-        """Abort unfinished multipart uploads; see `Store.sweep`.
+        """Do nothing: a PUT leaves nothing unfinished.
 
-        This store never starts one; other tools do, and an interrupted one costs storage without being visible.
+        Unfinished multipart uploads are other programs'. See `Store.sweep`.
         """
-        answer = self._guarded("", _client().list_multipart_uploads, Bucket=self.bucket, Prefix=self.prefix)
-        for upload in answer.get("Uploads", ()):
-            name = upload["Key"].removeprefix(self.prefix)
-            self._call(name, "abort_multipart_upload", UploadId=upload["UploadId"])
+
+    def _head(self, name: str) -> dict[str, Any]:
+        """Return what the store knows about a file, with its hash if the store keeps one.
+
+        Empty if the file is missing.
+        """
+        try:
+            answer: dict[str, Any] = retried(lambda: self._call(name, "head_object", ChecksumMode="ENABLED"))
+        except FileNotFoundError:
+            return {}
+        return answer
 
     def _call(self, name: str, operation: str, **arguments: Any) -> Any:
         """Return the store's answer about a file."""

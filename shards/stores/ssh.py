@@ -55,7 +55,7 @@ _PUBLISH = _CHECK + 'mv -fT "$1" "$2" && sync "$(dirname "$2")"'
 _PUBLISH_NEW = _CHECK + 'ln -T "$1" "$2" || { test -e "$2" && rm -f "$1" && exit 4; }; rm "$1"'
 _READ = 'test -e "$1" || exit 3; test -f "$1" && test "$(stat -Lc %s "$1")" -le "$2" || exit 5; cat "$1"'
 _SIZE = 'test -e "$1" || exit 3; test -f "$1" || exit 5; stat -Lc %s "$1"'
-_STAT = 'test -f "$1" || exit 3; stat -Lc %s "$1" && sha256sum < "$1"'
+_STAT = 'test -f "$1" || exit 3; stat -Lc %s "$1"'
 _SWEEP = 'find "$1" -maxdepth 2 -type f -regextype posix-extended -regex ".*/\\.[^/]*\\.[0-9a-f]{16}\\.tmp" -delete'
 _LIST = 'test -d "$1" || exit 0; find -L "$1" -mindepth 1 -maxdepth 1 -printf "%y %s %T@ %f\\0"'
 
@@ -180,15 +180,11 @@ class Host(Uploading):
                 process.kill()
 
     def stat(self, name: str) -> Entry | None:
-        """Return a file's size and hash, computed there.
-
-        See `Store.stat`.
-        """
+        """Return a file's size; see `Store.stat`."""
         try:
-            n_bytes, sha256, *_ = retried(lambda: self._run(name, _STAT, self._path(name))).split()
+            return Entry(int(retried(lambda: self._run(name, _STAT, self._path(name)))))
         except FileNotFoundError:
             return None
-        return Entry(int(n_bytes), sha256.decode())
 
     def entries(self, folder: str = "") -> dict[str, Entry]:
         """Return the files of a folder by name; see `Store.entries`."""
