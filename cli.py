@@ -225,7 +225,8 @@ def verify(
 ) -> None:  # fmt: skip
     """Check every shard; exit 1 and list the problems, if any.
 
-    OUT is a folder or a URL: s3://BUCKET/FOLDER. Empty, full and duplicate images are reported as notes: the formulas can produce them.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Empty, full and duplicate images are reported as notes: the formulas can
+    produce them.
     """
     from fdsl.console.results import next_step, verified_json, verified_lines
     from shards.verifying import verify
@@ -260,7 +261,8 @@ def repair(
 ) -> None:  # fmt: skip
     """Bake missing and wrong shards again, to the same bytes.
 
-    OUT is a folder or a URL: s3://BUCKET/FOLDER. Unbaked shards count as missing. Files named like shards but not in the plan are deleted.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Unbaked shards count as missing. Files named like shards but not in the
+    plan are deleted.
     """
     from fdsl.console.results import failure_line, repaired_lines
     from shards.repairing import repair

@@ -67,7 +67,8 @@ def slurm(
 def status(out: Path | str, watch: bool, as_json: bool) -> None:
     """Show how far a bake is, on any machine.
 
-    OUT is a folder or a URL: s3://BUCKET/FOLDER. Counts the receipts in OUT and uses the times at which they were stored. Reads no shard: `fdsl verify` does.
+    OUT is a folder or a URL: s3://BUCKET/FOLDER. Counts the receipts in OUT and uses the times at which they were stored.
+    Reads no shard: `fdsl verify` does.
     """
     from fdsl.console.results import status_json, status_lines
     from shards.status import read_status

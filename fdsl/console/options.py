@@ -83,7 +83,9 @@ def _only_one(context: click.Context, parameter: click.Parameter, values: tuple[
     Click takes the last of several, so `--shards 0:1 --part 2/2` would bake other shards than those of the first.
     """
     if len(values) > 1:
-        raise click.UsageError(f"{' or '.join(parameter.opts)} may be given once, not as {' and '.join(values)}", context)
+        raise click.UsageError(
+            f"{' or '.join(parameter.opts)} may be given once, not as {' and '.join(values)}", context
+        )
     return values[0] if values else None
 
 
@@ -119,7 +121,11 @@ PARTS = click.option(
     "--parts", type=click.IntRange(1), help="Number of equal parts; by default, so that each takes about ten minutes."
 )
 TASK_WORKERS = click.option(
-    "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes, and so CPUs, of each task."
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes, and so CPUs, of each task.",
 )
 ROUNDS = click.option(
     "--rounds",
