@@ -21,7 +21,7 @@ from shards import png
 from shards.claiming import claim_directory, given_dataset, stored_manifest
 from shards.directory import Directory, output_store, reserve
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
-from shards.executors.contract import Executor, Failed, require_executor
+from shards.executors.contract import Executor, Failed, machine_of, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes
@@ -156,9 +156,10 @@ def bake_shards(
                 continue
             if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
                 raise outcome.error
-            failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
-            note = encodable(f"{socket.gethostname()}: {reason}\n")
-            write_content(directory.store, failure_file(outcome.item), note.encode())
+            machine, reason = machine_of(outcome.error), str(outcome.error) or type(outcome.error).__name__
+            note = f"{machine}: {reason}"
+            write_content(directory.store, failure_file(outcome.item), encodable(f"{note}\n").encode())
+            failures[outcome.item.name] = reason = reason if machine == socket.gethostname() else note
             listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))
     return failures

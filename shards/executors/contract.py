@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import socket
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -64,13 +65,21 @@ def require_executor(executor: object) -> None:
 def result_of(task: Callable[[Item], Result], item: Item) -> Result:
     """Return the result of a task in a worker.
 
-    An exception that cannot be rebuilt in another process becomes a RuntimeError.
+    An exception names this machine in its last note; see `machine_of`. One that cannot be rebuilt in another process becomes
+    a RuntimeError.
     """
     try:
         return task(item)
     except Exception as error:
+        failure = error
         try:
             copy.deepcopy(error)
         except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from None
-        raise
+            failure = RuntimeError(f"{type(error).__name__}: {error}")
+    failure.add_note(socket.gethostname())
+    raise failure  # out here it has no context, which Dask would send along
+
+
+def machine_of(error: Exception) -> str:
+    """Return the name of the machine on which a task failed."""
+    return str(getattr(error, "__notes__", [socket.gethostname()])[-1])
