@@ -123,9 +123,9 @@ def test_full_disk_of_a_worker_fails_its_shard(small_file: Path, own_cluster: Cl
         pytest.skip("naming a machine needs root with CAP_SYS_ADMIN")
     own_cluster.start_worker(*preload(tmp_path, FULL), prefix=named)
     out = tmp_path / "out"
-    line = refused("bake", small_file, "-o", out, *on(own_cluster))
+    done = fdsl("bake", small_file, "-o", out, *on(own_cluster))
     reason = "node7: [Errno 28] No space left on device"
-    assert line == f"fdsl: {out}: {NAME} failed: {reason}; finished shards are kept"
+    assert done.stderr.splitlines()[-1] == f"fdsl: {out}: {NAME} failed: {reason}; finished shards are kept"
     assert (out / "receipts" / f"{NAME}.failed").read_text() == f"{reason}\n"
     assert n_receipts(out) == 11
 
