@@ -19,7 +19,7 @@ from fdsl.dataset.spec import Spec
 from fdsl.primitives.errors import encodable, machine_of
 from shards import png
 from shards.claiming import claim_directory, given_dataset, stored_manifest
-from shards.directory import Directory, output_store, reserve
+from shards.directory import Directory, Unseen, output_store, reserve
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
@@ -31,7 +31,7 @@ from shards.receipts import Receipt
 from shards.samples import samples_table
 from shards.searching import search_table
 from shards.sharing import require_shared_output
-from shards.stores.contract import write_content
+from shards.stores.contract import Store, write_content
 from shards.tar import TarWriter
 
 
@@ -139,7 +139,8 @@ def bake_shards(
     InputError
         The workers do not see the directory.
     OSError
-        The directory cannot be written, or the cluster is lost. This affects every shard, so it ends the bake.
+        The directory cannot be written, or the cluster is lost. This affects every shard, so it ends the bake. Any other
+        error, such as a worker's full disk, fails its shard.
     """
     n_images, n_total = (sum(shard.n_samples for shard in group) for group in (missing, chosen))
     failures: dict[str, str] = {}
@@ -154,7 +155,7 @@ def bake_shards(
             if not isinstance(outcome, Failed):
                 listener(Advanced(outcome.item.n_samples, outcome.item.name))
                 continue
-            if isinstance(outcome.error, OSError) and not isinstance(outcome.error, ChildProcessError):
+            if _is_of_store(outcome.error, directory.store):
                 raise outcome.error
             failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
             note = encodable(f"{machine_of(outcome.error) or socket.gethostname()}: {reason}\n")
@@ -162,6 +163,13 @@ def bake_shards(
             listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))
     return failures
+
+
+def _is_of_store(error: Exception, store: Store) -> bool:
+    """Return whether an error is about the dataset's place, not the worker's machine."""
+    if isinstance(error, Unseen):
+        return True
+    return isinstance(error, OSError) and str(error.filename).startswith(store.url)
 
 
 def _complete(directory: Directory, planned: Sequence[Shard], known: dict[Shard, Receipt]) -> int:

@@ -194,7 +194,9 @@ class _Run(Generic[Item, Result]):
 
 def _worker_died(error: KilledWorker) -> WorkerDied:
     """Return the error of an item that kills its workers."""
-    return WorkerDied(
+    died = WorkerDied(
         f"{error.allowed_failures + 1} workers died on the same task, the last at {error.last_worker.address}, whose log"
         " says why; if memory ran out, give each worker more"
     )
+    died.add_note(error.last_worker.host)
+    return died

@@ -82,7 +82,7 @@ class LocalExecutor:
 def _outcome(task: Callable[[Item], Result], item: Item) -> Done[Item, Result] | Failed[Item]:
     """Return the outcome of a task in this process."""
     try:
-        return Done(item, task(item))
+        return Done(item, result_of(task, item))
     except Exception as error:
         return Failed(item, error)
 

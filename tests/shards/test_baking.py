@@ -259,7 +259,12 @@ def test_full_disk_ends_the_bake(spec: Spec, baked: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(InputError("the formula is broken"), "the formula is broken"), (KeyError(), "KeyError")]
+    ("error", "reason"),
+    [
+        (InputError("the formula is broken"), "the formula is broken"),
+        (KeyError(), "KeyError"),
+        (OSError(28, "No space left", "/scratch/x"), "[Errno 28] No space left: '/scratch/x'"),
+    ],
 )
 def test_failed_shard_does_not_end_the_bake(
     error: Exception, reason: str, spec: Spec, baked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

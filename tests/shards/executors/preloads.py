@@ -50,6 +50,23 @@ if baking.bake_shard.__name__ == "bake_shard":  # Dask runs a script twice
 """
 """Makes one shard kill its worker."""
 
+FULL = """
+import errno
+from shards import baking
+
+def patch(bake_shard):
+    def failing(directory, shard):
+        if shard.name == "train-000003":
+            raise OSError(errno.ENOSPC, "No space left on device")  # names no file, as that of a temporary one
+        return bake_shard(directory, shard)
+
+    baking.bake_shard = failing
+
+if baking.bake_shard.__name__ == "bake_shard":  # Dask runs a script twice
+    patch(baking.bake_shard)
+"""
+"""Makes one shard fill the worker's temporary folder."""
+
 
 def preload(folder: Path, script: str) -> tuple[str, str]:
     """Options of a worker that runs a script first."""

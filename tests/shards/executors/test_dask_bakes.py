@@ -21,7 +21,7 @@ from tests.commands import error_line, fdsl, refused, succeeded
 from tests.processes import PATIENCE_S, hear_ctrl_c, wait_for
 from tests.shards.conftest import FDSL, NAME, SERIAL, can_mount, small_spec, snapshot
 from tests.shards.executors.cluster import ABSENT, FOREVER, IS_INSTALLED, Cluster, dask_config
-from tests.shards.executors.preloads import HOLD, POISON, holder, preload
+from tests.shards.executors.preloads import FULL, HOLD, POISON, holder, preload
 from tests.shards.interruptions import n_receipts
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not IS_INSTALLED, reason=ABSENT)]
@@ -111,9 +111,23 @@ def test_shard_that_kills_workers_is_reported(small_file: Path, own_cluster: Clu
     done = fdsl("bake", small_file, "-o", out, *on(own_cluster))
     assert done.returncode == 1
     *_, line = done.stderr.splitlines()
-    assert line.startswith(f"fdsl: {out}: {NAME} failed: 2 workers died on the same task")
+    assert line.startswith(f"fdsl: {out}: {NAME} failed: 127.0.0.1: 2 workers died on the same task")
     assert n_receipts(out) == 11
     assert "1 shard" in succeeded("bake", small_file, "-o", out, "--workers", 1)
+
+
+def test_full_disk_of_a_worker_fails_its_shard(small_file: Path, own_cluster: Cluster, tmp_path: Path) -> None:
+    """The line and the note name the worker's machine."""
+    named = ("unshare", "--uts", "bash", "-c", 'hostname "$0"; exec "$@"', "node7")
+    if subprocess.run([*named, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("naming a machine needs root with CAP_SYS_ADMIN")
+    own_cluster.start_worker(*preload(tmp_path, FULL), prefix=named)
+    out = tmp_path / "out"
+    done = fdsl("bake", small_file, "-o", out, *on(own_cluster))
+    reason = "node7: [Errno 28] No space left on device"
+    assert done.stderr.splitlines()[-1] == f"fdsl: {out}: {NAME} failed: {reason}; finished shards are kept"
+    assert (out / "receipts" / f"{NAME}.failed").read_text() == f"{reason}\n"
+    assert n_receipts(out) == 11
 
 
 def test_folder_that_workers_do_not_see(small_file: Path, baked: Path, own_cluster: Cluster, tmp_path: Path) -> None:
