@@ -243,6 +243,8 @@ def bake(
         say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
+    if result.n_missing and (shards, split) == (None, "all"):
+        raise click.ClickException(f"{out}: some shards were deleted during the bake; run the same command again")
 
 
 @fdsl.command(epilog=example("fdsl verify data/quickstart-rcdb --rerender 200"))

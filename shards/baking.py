@@ -157,9 +157,10 @@ def bake_shards(
                 continue
             if _is_of_store(outcome.error, directory.store):
                 raise outcome.error
-            failures[outcome.item.name] = reason = str(outcome.error) or type(outcome.error).__name__
-            note = encodable(f"{machine_of(outcome.error) or socket.gethostname()}: {reason}\n")
-            write_content(directory.store, failure_file(outcome.item), note.encode())
+            machine, reason = machine_of(outcome.error), str(outcome.error) or type(outcome.error).__name__
+            note = f"{machine or socket.gethostname()}: {reason}"
+            write_content(directory.store, failure_file(outcome.item), encodable(f"{note}\n").encode())
+            failures[outcome.item.name] = reason = note if machine else reason
             listener(ItemFailed(outcome.item.name, reason))
     listener(Finished("bake"))
     return failures

@@ -175,7 +175,8 @@ def _has_same_info(directory: Directory, store: Store) -> bool:
     """Return whether _info.json there, which holds the hash of every tar, is as here."""
     path = directory.path / INFO
     try:
-        return path.exists() and store.read(INFO, path.stat().st_size) == path.read_bytes()
+        n_bytes = path.stat().st_size
+        return store.read(INFO, n_bytes) == read_bounded(path, n_bytes)
     except (FileNotFoundError, InputError):
         return False
 

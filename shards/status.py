@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdsl.dataset.plan import Shard, plan_shards
+from fdsl.primitives.errors import InputError
 from shards.directory import Directory, open_directory
 from shards.layout import INFO, failure_file, receipt_file, shard_files, tar_file
 from shards.stores.contract import Entry
@@ -114,6 +115,9 @@ def _failures(directory: Directory, missing: Sequence[Shard], entries: dict[str,
     reasons = {}
     for shard in failed[:_MAX_NOTES]:
         with suppress(FileNotFoundError):  # baked meanwhile
-            content = directory.store.read(failure_file(shard), _NOTE_BYTES)
+            try:
+                content = directory.store.read(failure_file(shard), _NOTE_BYTES)
+            except InputError as error:
+                content = str(error).encode()
             reasons[shard.name] = content.decode(errors="replace").strip()
     return reasons

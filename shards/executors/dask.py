@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic
 
 from fdsl.dataset.spec import difference
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.errors import InputError, note_machine
 from fdsl.version import shared_versions
 from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied, result_elsewhere
 
@@ -198,5 +198,5 @@ def _worker_died(error: KilledWorker) -> WorkerDied:
         f"{error.allowed_failures + 1} workers died on the same task, the last at {error.last_worker.address}, whose log"
         " says why; if memory ran out, give each worker more"
     )
-    died.add_note(error.last_worker.host)
+    note_machine(died, error.last_worker.host)
     return died

@@ -13,6 +13,7 @@ from shards.stores.contract import Store
 from shards.stores.folder import Folder
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_MISTYPED = re.compile(r"(s3|ssh):(?!/)", re.IGNORECASE)
 _REMOTE = {"s3": ("shards.stores.s3", "Bucket"), "ssh": ("shards.stores.ssh", "Host")}
 """Module and class of each URL's scheme; imported when used."""
 
@@ -50,6 +51,8 @@ def open_store(place: Path | str, name: str = "out") -> Store:
     if not isinstance(place, str | os.PathLike) or not str(place):
         raise InputError(f"`{name}` (={shown(place)}) must be a folder or a URL; `.` is the working directory")
     if not is_url(place):
+        if _MISTYPED.match(str(place)) and not Path(place).exists():
+            raise InputError(f"`{name}` (={place}) must be s3://BUCKET/FOLDER or ssh://HOST/FOLDER; or name ./{place}")
         return Folder(Path(place))
     url = as_typed(place)
     scheme = url.partition(":")[0].lower()

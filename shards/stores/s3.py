@@ -111,7 +111,7 @@ class Bucket(Uploading):
             The URL is wrong.
         """
         match = _URL.fullmatch(url)
-        if match is None:
+        if match is None or match[1].lower() != match[1] or {".", ".."} & set(match[2].split("/")):
             raise InputError(
                 f"`{name}` (={url}) must be s3://BUCKET/FOLDER with letters, digits and -_.!*'() in its names"
             )

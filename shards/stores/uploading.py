@@ -87,8 +87,13 @@ class Uploading(ABC):
         """
         with tempfile.TemporaryFile() as local:  # has no name, so a killed process leaves nothing
             file = HashedFile(local)
-            yield file
-            local.flush()
+            try:
+                yield file
+                local.flush()
+            except OSError as error:
+                if error.filename is None:  # the disk is full
+                    error.filename = tempfile.gettempdir()
+                raise
             self._send(name, OPEN_FILES / str(local.fileno()), file.sha256, exclusive)
 
     def put(self, name: str, path: Path, sha256: str) -> None:

@@ -134,3 +134,13 @@ def test_note_may_vanish(copy: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Folder, "read", vanish)
     status = read_status(copy.path)
     assert (status.missing, status.failures) == ((NAME,), {})
+
+
+def test_huge_note_does_not_hide_the_rest(copy: OnDisk) -> None:
+    copy.receipt(shards_of(copy)[NAME]).unlink()
+    note = copy.path / "receipts" / f"{NAME}.failed"
+    note.touch()
+    os.truncate(note, 2**30)
+    status = read_status(copy.path)
+    assert status.missing == (NAME,)
+    assert f"`{note}` has 1,073,741,824 bytes" in status.failures[NAME]

@@ -26,3 +26,10 @@ def test_unknown_scheme_is_an_error(url: str) -> None:
 def test_url_survives_a_path(url: str) -> None:
     pytest.importorskip("boto3", reason="boto3 is missing: pip install boto3")
     assert open_store(Path(url)).url == open_store(url).url == url
+
+
+@pytest.mark.parametrize("place", ["s3:bucket/x", "S3:x", "ssh:host/x"])
+def test_mistyped_url_is_no_folder(place: str) -> None:
+    with pytest.raises(InputError, match=rf"`out` \(={place}\) must be s3://BUCKET/FOLDER or ssh://HOST/FOLDER"):
+        open_store(place)
+    assert open_store(f"./{place}") == Folder(Path(place))
