@@ -30,7 +30,7 @@ from shards.layout import RECEIPTS, SAMPLES, failure_file, receipt_file, samples
 from shards.receipts import Receipt
 from shards.samples import samples_table
 from shards.searching import search_table
-from shards.sharing import require_shared_output
+from shards.sharing import require_baked, require_shared_output
 from shards.stores.contract import Store, write_content
 from shards.tar import TarWriter
 
@@ -137,7 +137,7 @@ def bake_shards(
     Raises
     ------
     InputError
-        The workers do not see the directory.
+        The workers do not see the directory, or what one has baked is not there.
     OSError
         The directory cannot be written, or the cluster is lost. This affects every shard, so it ends the bake. Any other
         error, such as a worker's full disk, fails its shard.
@@ -162,6 +162,7 @@ def bake_shards(
             write_content(directory.store, failure_file(outcome.item), encodable(f"{note}\n").encode())
             failures[outcome.item.name] = reason = note if machine else reason
             listener(ItemFailed(outcome.item.name, reason))
+    require_baked(directory.store, executor, (shard for shard in missing if shard.name not in failures))
     listener(Finished("bake"))
     return failures
 

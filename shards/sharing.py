@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Iterable
 
+from fdsl.dataset.plan import Shard
 from fdsl.dataset.sources import MAX_YAML_BYTES
 from fdsl.primitives.errors import InputError
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
-from shards.layout import SPEC
+from shards.layout import RECEIPTS, SPEC, receipt_file
 from shards.stores.contract import Store, write_content
 
 
@@ -47,6 +49,27 @@ def require_shared_output(store: Store, executor: Executor) -> None:
         require_shared(store, executor, probe)
     finally:
         store.delete(probe)
+
+
+def require_baked(store: Store, executor: Executor, shards: Iterable[Shard]) -> None:
+    """Check that what workers have baked is in the store.
+
+    Lists the receipts once. A listing of a network folder may be old, so those that it lacks are looked up.
+
+    Raises
+    ------
+    InputError
+        A shard is not there.
+    """
+    if isinstance(executor, LocalExecutor):
+        return
+    entries = store.entries(RECEIPTS)
+    for shard in shards:
+        if receipt_file(shard) not in entries and store.stat(receipt_file(shard)) is None:
+            raise InputError(
+                f"`out` (={store.url}): {shard.name} was baked but is not there: a worker has another folder of this name;"
+                " name one that all machines share"
+            )
 
 
 class _Reader:

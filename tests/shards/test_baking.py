@@ -24,7 +24,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fdsl import Dataset, InputError, LocalExecutor, Spec, bake, open_directory, parse_spec, search_categories, verify
+from fdsl import (
+    Dataset,
+    InputError,
+    LocalExecutor,
+    Spec,
+    bake,
+    open_directory,
+    parse_spec,
+    repair,
+    search_categories,
+    verify,
+)
 from fdsl.dataset.categories import table_sha256
 from fdsl.dataset.families import FAMILIES
 from fdsl.dataset.plan import plan_shards
@@ -284,6 +295,27 @@ def test_failed_shard_does_not_end_the_bake(
     done = bake(spec, tmp_path / "out", executor=ALONE)
     assert (done.n_shards, done.failures) == (1, {})
     assert snapshot(tmp_path / "out") == snapshot(baked)
+
+
+class _Elsewhere:
+    """An executor of which one worker has a folder of its own under the same path."""
+
+    def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
+        for item in items:
+            is_lost = getattr(item, "name", None) == "train-000003"
+            yield Done(item, None if is_lost else task(item))  # type: ignore[arg-type]
+
+
+def test_shard_baked_elsewhere_is_reported(spec: Spec, baked: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    message = rf"^`out` \(={out}\): train-000003 was baked but is not there: a worker has another folder of this name"
+    with pytest.raises(InputError, match=message):
+        bake(spec, out, executor=_Elsewhere())
+    assert bake(spec, out, executor=ALONE).n_shards == 1
+    shutil.rmtree(out / "receipts")
+    with pytest.raises(InputError, match=message):
+        repair(out, executor=_Elsewhere())
+    assert not (out / "receipts" / "train-000003.json").exists()
 
 
 def test_receipt_is_written_last(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
