@@ -31,7 +31,7 @@ from shards.layout import (
     shard_files,
     tar_file,
 )  # fmt: skip
-from shards.stores.contract import Store, WrongHashError
+from shards.stores.contract import Store, WrongHashError, write_content
 from shards.stores.folder import Folder, file_sha256
 from shards.stores.places import open_store
 
@@ -156,7 +156,7 @@ def _undisturbed(write: Callable[[], None]) -> None:
 def _proven(directory: Directory, store: Store) -> list[Shard]:
     """Return the shards that are there.
 
-    They have a receipt, and files of the right size.
+    Their files have the right size, and their receipts or the index hold the same hashes as here.
     """
     entries = {**store.entries(), **store.entries(SAMPLES), **store.entries(RECEIPTS)}
 
@@ -164,7 +164,20 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
         path = directory.path / name
         return path.exists() and name in entries and entries[name].n_bytes == path.stat().st_size
 
-    return [shard for shard in plan_shards(directory.spec) if all(map(is_there, shard_files(shard)))]
+    whole = [shard for shard in plan_shards(directory.spec) if all(map(is_there, shard_files(shard)))]
+    if _has_same_info(directory, store):
+        return whole
+    here, there = (Directory(place, directory.dataset).receipts(whole) for place in (directory.store, store))
+    return [shard for shard in whole if shard in here and here[shard] == there.get(shard)]
+
+
+def _has_same_info(directory: Directory, store: Store) -> bool:
+    """Return whether _info.json there, which holds the hash of every tar, is as here."""
+    try:
+        n_bytes = (directory.path / INFO).stat().st_size
+        return store.read(INFO, n_bytes) == directory.store.read(INFO, n_bytes)
+    except (FileNotFoundError, InputError):
+        return False
 
 
 def _send_finished(
@@ -181,6 +194,8 @@ def _send_finished(
     known = set(there)
     failures: dict[str, str] = {}
     ready = list(directory.all_finished([shard for shard in plan_shards(directory.spec) if shard not in known]))
+    if ready and not _has_same_info(directory, store):
+        store.delete(INFO)  # it would name the hashes of shards that are replaced
     with closing(executor.run(partial(send_shard, directory, store), ready)) as outcomes:
         for outcome in outcomes:
             shard = outcome.item
@@ -216,26 +231,24 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> None:
 def _send_index(directory: Directory, store: Store) -> bool:
     """Send the index, last of all _info.json.
 
-    Return False if the bake has not written it.
+    Does nothing if it is there. Return False if the bake has not written it.
     """
     if not all((directory.path / name).exists() for name in (INDEX, CARD, INFO)):
         return False
-    sent = store.stat(INFO)
-    if sent is not None and sent.n_bytes == (directory.path / INFO).stat().st_size:
+    sums = "".join(_sums(directory)).encode()
+    sizes = {name: (directory.path / name).stat().st_size for name in (CATEGORIES, INDEX, CARD)} | {SUMS: len(sums)}
+    entries = store.entries()
+    if _has_same_info(directory, store) and all(
+        name in entries and entries[name].n_bytes == n_bytes for name, n_bytes in sizes.items()
+    ):
         return True
-    for name in (INDEX, CARD):
+    for name in (CATEGORIES, INDEX, CARD):
         _put(directory, store, name)
-    _undisturbed(lambda: _write_sums(directory, store))
+    _undisturbed(lambda: write_content(store, SUMS, sums))
     with suppress(OSError):  # what cannot be deleted does no harm
         store.sweep()
     _put(directory, store, INFO)
     return True
-
-
-def _write_sums(directory: Directory, store: Store) -> None:
-    with store.create(SUMS) as file:
-        for line in _sums(directory):
-            file.write(line.encode())
 
 
 def _sums(directory: Directory) -> Iterator[str]:

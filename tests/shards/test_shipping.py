@@ -18,10 +18,12 @@ from fdsl import InputError, bake, loader_urls, ship
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
 from shards.stores.contract import Store
+from shards.stores.folder import file_sha256
 from tests.daemons import S3Server, use_s3
 from tests.processes import wait_for
 from tests.shards.conftest import FDSL, SERIAL, content, files, small_spec
 from tests.shards.disk import OnDisk
+from tests.shards.harm import damage, reseal_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("family", ["rcdb"], indirect=True, scope="session")]
 """Shipping knows files only, so one family will do."""
@@ -76,6 +78,59 @@ def test_lost_file_there_is_sent_again(baked: Path, destination: Store) -> None:
     result = ship(baked, destination.url, executor=SERIAL)
     assert (result.n_shards, result.n_found) == (1, 11)
     assert content(destination) == files(baked)
+
+
+@pytest.mark.parametrize("name", ["categories.parquet", "shards.parquet", "README.md", "SHA256SUMS", "_info.json"])
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_lost_index_file_is_sent_again(name: str, is_emptied: bool, baked: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    ship(baked, there, executor=SERIAL)
+    before = files(there)
+    (there / name).unlink()
+    if is_emptied:
+        (there / name).touch()
+    result = ship(baked, there, executor=SERIAL)
+    assert (result.n_shards, result.is_complete) == (0, True)
+    assert files(there) == before
+
+
+@pytest.mark.parametrize("was_complete", [False, True])
+def test_shard_with_other_bytes_is_sent_again(was_complete: bool, copy: OnDisk, destination: Store) -> None:
+    ship(copy.path, destination.url, executor=SERIAL)
+    if not was_complete:
+        destination.delete("_info.json")
+    shard = plan_shards(copy.spec)[3]
+    damage(copy.tar(shard), 1000)
+    reseal_all(copy, shard)  # as a bake with another version of a package does
+    result = ship(copy.path, destination.url, executor=SERIAL)
+    assert (result.n_shards, result.n_found, result.is_complete) == (1, 11, True)
+    assert content(destination) == files(copy.path)
+    sums = destination.read("SHA256SUMS", 10**5).decode()
+    assert f"{file_sha256(copy.tar(shard))}  train-000003.tar\n" in sums
+
+
+def test_old_index_is_deleted_before_a_shard_is_replaced(copy: OnDisk, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    ship(copy.path, there, executor=SERIAL)
+    shards = plan_shards(copy.spec)[3:5]
+    for shard in shards:
+        damage(copy.tar(shard), 1000)
+    reseal_all(copy, shards[0])
+    reseal_all(copy, shards[1])
+    damage(copy.tar(shards[1]), 2000)
+    result = ship(copy.path, there, executor=SERIAL)
+    assert (result.n_shards, list(result.failures), result.is_complete) == (1, ["train-000004"], False)
+    assert not (there / "_info.json").exists()
+
+
+def test_part_of_a_complete_dataset_changes_nothing(copy: OnDisk, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    ship(copy.path, there, executor=SERIAL)
+    before = files(there)
+    bake(copy.spec, tmp_path / "part", shards="0:3", executor=SERIAL)
+    result = ship(tmp_path / "part", there, executor=SERIAL)
+    assert (result.n_shards, result.n_found) == (0, 3)
+    assert files(there) == before
 
 
 def test_other_dataset_is_refused(baked: Path, destination: Store, copy: OnDisk, tmp_path: Path) -> None:
