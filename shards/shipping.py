@@ -173,10 +173,9 @@ def _proven(directory: Directory, store: Store) -> list[Shard]:
 
 def _has_same_info(directory: Directory, store: Store) -> bool:
     """Return whether _info.json there, which holds the hash of every tar, is as here."""
-    path = directory.path / INFO
     try:
-        n_bytes = path.stat().st_size
-        return store.read(INFO, n_bytes) == read_bounded(path, n_bytes)
+        n_bytes = (directory.path / INFO).stat().st_size
+        return store.read(INFO, n_bytes) == directory.store.read(INFO, n_bytes)
     except (FileNotFoundError, InputError):
         return False
 

@@ -81,7 +81,19 @@ def test_server_down_is_one_line(url: str, s3_server: S3Server, monkeypatch: pyt
     assert "127.0.0.1:9" in reason(url)
 
 
-@pytest.mark.parametrize("wrong", ["s3://", "s3://a", "s3:///x", "s3://bucket/a?b", "s3://bucket/a b", "s3://-x-/a", "s3://Bucket/x", "s3://b-b/../x"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "s3://",
+        "s3://a",
+        "s3:///x",
+        "s3://bucket/a?b",
+        "s3://bucket/a b",
+        "s3://-x-/a",
+        "s3://Bucket/x",
+        "s3://b-b/../x",
+    ],
+)
 def test_wrong_url_is_refused(wrong: str) -> None:
     with pytest.raises(InputError, match="must be s3://BUCKET/FOLDER"):
         open_store(wrong)
