@@ -51,8 +51,9 @@ _ADVICE = {
 
 # Scripts that run there. Exit codes: 3 missing, 4 exists, 5 too large or no file, 6 wrong bytes arrived.
 _CHECK = 'sha256sum < "$1" | grep -q "^$3 " || { rm -f "$1"; exit 6; }; '
-_PUBLISH = _CHECK + 'mv -fT "$1" "$2" && sync "$(dirname "$2")"'
-_PUBLISH_NEW = _CHECK + 'ln -T "$1" "$2" || { test -e "$2" && rm -f "$1" && exit 4; }; rm "$1"'
+# the file may be gone, published by another sender of the same bytes
+_PUBLISH = _CHECK + 'mv -fT "$1" "$2" || { test -e "$1" && exit 1; exit 6; }; sync "$(dirname "$2")"'
+_PUBLISH_NEW = _CHECK + 'ln -T "$1" "$2" || { test -e "$2" && rm -f "$1" && exit 4; }; rm -f "$1"'
 _READ = 'test -e "$1" || exit 3; test -f "$1" && test "$(stat -Lc %s "$1")" -le "$2" || exit 5; cat "$1"'
 _SIZE = 'test -e "$1" || exit 3; test -f "$1" || exit 5; stat -Lc %s "$1"'
 _STAT = 'test -f "$1" || exit 3; stat -Lc %s "$1"'
