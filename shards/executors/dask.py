@@ -66,7 +66,10 @@ class DaskExecutor:
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its errors are raised here
         try:
-            return Client(self.scheduler, set_as_default=False)
+            try:
+                return Client(self.scheduler, set_as_default=False)
+            except AssertionError:  # Dask gives its own thread ten seconds to start, which a busy machine may exceed
+                return Client(self.scheduler, set_as_default=False)
         except OSError:
             raise ConnectionError(f"no Dask scheduler answers at {self.scheduler}") from None
         except (ValueError, TypeError, RuntimeError) as error:
