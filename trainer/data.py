@@ -127,9 +127,11 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches = self.batches
+        batches, last = self.batches, self.batches.steps - 1
         before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
-        lengths = [sum(map(batches.count, self._steps(epoch, k, workers))) for k in range(worker + 1)]
+        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
+        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
+        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
