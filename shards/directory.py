@@ -129,10 +129,7 @@ class Directory:
         Lists the store's folders once, unless the shards are a small part. Reads several receipts at a time.
         """
         if 10 * len(shards) < len(plan_shards(self.spec)):  # listing all would take longer
-            with ThreadPoolExecutor(_N_READERS) as pool:
-                return {
-                    s: receipt for s, receipt in zip(shards, pool.map(self.finished, shards), strict=True) if receipt
-                }
+            return _read_at_once(self.finished, shards)
         entries = self.entries()
         whole = [shard for shard in shards if all(name in entries for name in shard_files(shard))]
         return {
@@ -150,9 +147,7 @@ class Directory:
 
         Reads several at a time.
         """
-        with ThreadPoolExecutor(_N_READERS) as pool:
-            receipts = zip(shards, pool.map(self._usable_receipt, shards), strict=True)
-            return {shard: receipt for shard, receipt in receipts if receipt is not None}
+        return _read_at_once(self._usable_receipt, shards)
 
     def _usable_receipt(self, shard: Shard) -> Receipt | None:
         """Return a shard's receipt; None if it is missing or damaged."""
@@ -160,6 +155,13 @@ class Directory:
             return self.read_receipt(shard)
         except InputError:
             return None
+
+
+def _read_at_once(read: Callable[[Shard], Receipt | None], shards: Sequence[Shard]) -> dict[Shard, Receipt]:
+    """Return the receipts that exist, read by several threads."""
+    with ThreadPoolExecutor(_N_READERS) as pool:
+        receipts = zip(shards, pool.map(read, shards), strict=True)
+        return {shard: receipt for shard, receipt in receipts if receipt is not None}
 
 
 def output_store(out: object) -> Store:
