@@ -86,7 +86,7 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
 
 
 def find_categories(spec: Spec) -> pa.Table:
-    """Return the categories of a spec, from the user's cache or a search.
+    """Return the categories of a spec, cached or searched.
 
     A cached table is named after what decides it and after the SHA-256 of its content. A damaged one is searched again.
     Without a cache that can be written, each call searches.

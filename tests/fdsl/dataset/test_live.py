@@ -162,7 +162,7 @@ def test_image_is_found_by_its_key(dataset: Dataset) -> None:
 def test_key_of_another_image_is_refused(key: str, live: LiveDataset) -> None:
     with pytest.raises(InputError) as refused:
         live.index(key)
-    assert str(refused.value) == f"`key` (={key}) is no image of {live.dataset.spec.name}, split train, epoch 0"
+    assert str(refused.value) == f"`key` (={key}) is not an image of {live.dataset.spec.name}, split train, epoch 0"
 
 
 def test_pixels_hash_is_that_of_the_images(live: LiveDataset) -> None:
