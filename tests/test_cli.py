@@ -351,7 +351,9 @@ def test_show_without_key_identifies_the_dataset(copy: Path) -> None:
 def test_show_refuses_other_keys(small: Path) -> None:
     folder = small.parent
     assert "must be CATEGORY_INSTANCE of six digits" in refused("show", small, "7_3", cwd=folder)
-    assert refused("show", small, "000004_000000", cwd=folder).endswith("is not an image of small, split train, epoch 0")
+    assert refused("show", small, "000004_000000", cwd=folder).endswith(
+        "is not an image of small, split train, epoch 0"
+    )
     assert refused("show", small, "-o", "a.png", cwd=folder, status=2).endswith("see `fdsl show -h`")
     assert not (folder / "a.png").exists()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 from safetensors import safe_open
 
 from trainer.errors import InputError, explain, one_line
+from trainer.recipe import Recipe
 
 MAY_CHANGE = {"keep_every", "compile"}  # of the recipe, on resume
 LARGEST_PLAIN = 16 << 20  # bytes of a checkpoint's plain part; ViT-B's take 0.1 MB
@@ -102,7 +103,7 @@ def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any]) -> C
     if not path.exists():
         return None
     content: Checkpoint = load(path, Checkpoint)
-    before, now = dict(content) | content.recipe, run | recipe
+    before, now = dict(content) | Recipe().model_dump() | content.recipe, run | recipe  # older runs lack newer keys
     for key in now.keys() - MAY_CHANGE:
         if before.get(key) != now[key]:
             change = f"{key} {one_line(before.get(key)):.100}, not {now[key]}"

@@ -20,6 +20,7 @@ from webdataset import filters, gopen
 
 from trainer.batches import SMALLEST, Batches
 from trainer.errors import InputError, one_line
+from trainer.idx import idx_file, read_idx
 from trainer.images import LARGEST, Sample, Transform, collate, load
 from trainer.info import INFO, Split, is_url, read_split
 from trainer.ranks import Ranks
@@ -47,8 +48,8 @@ class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         self.transform, self.seed = transform, seed
 
     @abc.abstractmethod
-    def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return a sample's file, label, and name for errors."""
+    def read(self, i: int) -> tuple[bytes | np.ndarray, int, str]:
+        """Return a sample's file or pixels, label, and name for errors."""
 
     def __getitem__(self, j: int) -> tuple[torch.Tensor, int]:
         visit, i = divmod(j, self.n)
@@ -72,6 +73,24 @@ class Folder(Images):
         if len(content) > LARGEST:
             raise InputError(f"`{path}` has more than the {LARGEST:,} bytes that an image may have")
         return content, label, f"`{path}`"
+
+
+class Idx(Images):
+    """Images of a pair of IDX files, such as MNIST's."""
+
+    def __init__(self, images: Path, labels: Path, transform: Transform, seed: int) -> None:
+        self.images, self.labels = read_idx(images, 3)[..., None], read_idx(labels, 1)
+        if len(self.images) != len(self.labels):
+            rule = f"`{labels}` must have one label per image"
+            raise InputError(f"{rule}: {len(self.labels):,} labels, {len(self.images):,} images")
+        for label in (int(self.labels.min()), int(self.labels.max())):
+            if not 0 <= label <= 10**6:
+                raise InputError(f"`{labels}` has the label {label}; labels are 0..1,000,000")
+        dataset = hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
+        super().__init__(len(self.labels), int(self.labels.max()) + 1, dataset, transform, seed)
+
+    def read(self, i: int) -> tuple[np.ndarray, int, str]:
+        return self.images[i], int(self.labels[i]), f"image {i}"
 
 
 class Shards(Images):
@@ -200,8 +219,12 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
 
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
-    """Open a split of folders, shards or a URL."""
+    """Open a split of folders, IDX files, shards or a URL."""
     folder = Path(options.data) / name
+    if not is_url(options.data) and (images := idx_file(folder.parent, name, "images-idx3")):
+        if not (labels := idx_file(folder.parent, name, "labels-idx1")):
+            raise InputError(f"`{images}` has no labels beside it: {name}-labels-idx1-ubyte or .gz")
+        return Idx(images, labels, transform, seed)
     if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
         return Folder(folder, transform, seed)
     split = ranks.from_first(lambda: read_split(options.data, name, options.classes))

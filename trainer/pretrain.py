@@ -75,7 +75,6 @@ class Run:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.signals.append(number))
         n_groups, save_every = self.n_groups, self.options.save_every
-        self.learner.net.train()
         if self.update and self.update % n_groups == 0:
             self.validate()  # its checkpoint was written before
         while self.update < self.n_updates:

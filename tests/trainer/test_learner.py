@@ -193,3 +193,26 @@ def test_weights_of_another_architecture_are_refused(change: Any, rule: str) -> 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(InputError, match=r"`--model` \(=deit_huge\) cannot be built: "):
         build_model(Recipe(model="deit_huge"), 9)
+
+
+def test_frozen_network_trains_its_head_only() -> None:
+    one = learner(model="test_resnet", freeze=True)
+    before = {name: tensor.clone() for name, tensor in one.net.state_dict().items()}
+    learn(one)
+    changed = {name for name, tensor in one.net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+    one.validate(Batches(8, 8, shuffle=False), iter([some(8)]))
+    assert not one.net.training
+
+
+def test_arguments_of_the_model() -> None:
+    recipe = PLAIN.model_copy(update={"model": "vit_tiny_patch16_224", "model_args": "{patch_size: 8, depth: 2}"})
+    net: Any = build_model(recipe, N_CLASSES)
+    assert (len(net.blocks), net.patch_embed.num_patches) == (2, 16)
+
+
+@pytest.mark.parametrize("text", ["{depht: 2}", "3", "{", "{depth: x}"])
+def test_wrong_arguments_are_one_line(text: str) -> None:
+    recipe = PLAIN.model_copy(update={"model": "vit_tiny_patch16_224", "model_args": text})
+    with pytest.raises(InputError, match=r"^`--model` .* cannot be built: [^\n]*$"):
+        build_model(recipe, N_CLASSES)
