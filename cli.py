@@ -31,7 +31,7 @@ from fdsl.console.options import (
     file_option,
     options,
 )
-from fdsl.console.pictures import preview, show
+from fdsl.console.pictures import preview, report, show
 from fdsl.console.process import prepare
 from fdsl.console.work import Job, job
 
@@ -245,7 +245,7 @@ def repair(
         )
 
 
-for _command in (preview, show, slurm, status, ship, urls):
+for _command in (preview, report, show, slurm, status, ship, urls):
     fdsl.add_command(_command)
 
 

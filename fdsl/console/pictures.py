@@ -1,4 +1,4 @@
-"""The commands that show images: preview, show."""
+"""The commands that show images: preview, report, show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from fdsl.console.exits import say
-from fdsl.console.options import CATEGORIES_FROM, SPEC, example, file_option
+from fdsl.console.options import CATEGORIES_FROM, QUIET, SPEC, example, file_option
+from fdsl.console.work import job
 
 
 @click.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
@@ -48,6 +49,33 @@ def preview(spec: str, out: Path, categories: int, instances: int, categories_fr
     sheet = contact_sheet(dataset, min(instances, sheet_spec.instances.train + sheet_spec.instances.validation))
     write_file(out, encode_sheet(sheet))
     say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+
+
+@click.command(epilog=example("fdsl report quickstart-rcdb -o report.html"))
+@SPEC
+@file_option(".html", required=True)
+@click.option(
+    "--categories", type=click.IntRange(1), default=1000, show_default=True, help="Number of categories to measure."
+)
+@click.option(
+    "--instances", type=click.IntRange(1), default=8, show_default=True, help="Number of images of each of them."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed that selects them.")
+@QUIET
+def report(spec: str, out: Path, categories: int, instances: int, seed: int, quiet: bool) -> None:
+    """Write a page with pictures and statistics.
+
+    SPEC may be a baked directory or its URL, too. The page is one HTML file that needs no network. It has a contact sheet,
+    histograms of images and parameters, extreme images, duplicates and similar categories. It measures a sample of the
+    images and shows up to 100 categories of it. Parameters of images come from all tables of a baked directory.
+    """
+    from fdsl.reports.report import report
+    from shards.files import write_file
+
+    with job(None, quiet, None) as work:
+        page = report(spec, categories=categories, instances=instances, seed=seed, listener=work.progress).encode()
+    write_file(out, page)
+    say(f"{out}: {len(page) / 1e6:.1f} MB")
 
 
 @click.command(epilog=example("fdsl show quickstart-rcdb 000007_000012 -o image.png"))
