@@ -19,7 +19,7 @@ from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.claiming import categories_beside, given_dataset
-from shards.directory import open_directory
+from shards.directory import Directory, open_directory
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes, write_file
 from shards.searching import search_categories
@@ -71,18 +71,29 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     """
     if isinstance(source, Spec):
         return given_dataset(source, categories) or Dataset(source, find_categories(source))
-    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
-    if is_path and (is_url(source) or Path(source).is_dir()):
-        directory = open_directory(source)
-        if directory.dataset.older_hash is not None:
-            raise InputError(
-                f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML"
-            )
+    if directory := baked_directory(source):
         return given_dataset(directory.spec, categories) or directory.dataset
     spec = load_spec(source)
     if categories is None:
         categories = categories_beside(source)
     return given_dataset(spec, categories) or Dataset(spec, find_categories(spec))
+
+
+def baked_directory(source: str | Path) -> Directory | None:
+    """Return the directory that a text or path names; None if it names a spec.
+
+    Raises
+    ------
+    InputError
+        It is a directory or a URL that holds no dataset, or one of an older format.
+    """
+    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
+    if not is_path or not (is_url(source) or Path(source).is_dir()):
+        return None
+    directory = open_directory(source)
+    if directory.dataset.older_hash is not None:
+        raise InputError(f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML")
+    return directory
 
 
 def find_categories(spec: Spec) -> pa.Table:
