@@ -32,7 +32,7 @@ from fdsl.console.options import (
     options,
 )
 from fdsl.console.pictures import preview, report, show
-from fdsl.console.process import prepare
+from fdsl.console.process import prepare, require_memory
 from fdsl.console.work import Job, job
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def fdsl() -> None:
 
     SPEC is a preset (`fdsl presets` lists them) or a YAML file.
     """
+    require_memory()
 
 
 @fdsl.command(epilog=example("fdsl presets rcdb-1k > mine.yaml"))

@@ -255,8 +255,6 @@ def test_plan_counts_and_writes_nothing(small: Path) -> None:
 def test_plan_takes_any_number_of_workers(small: Path) -> None:
     text = succeeded("plan", small, "--workers", 12_800)
     assert "with 4 workers" in text  # one per shard
-    for words in ("core-hours", " GB,", "files ", "GB per worker"):
-        assert words in text
 
 
 def test_plan_uses_categories_beside_a_baked_spec(copy: Path) -> None:
