@@ -11,6 +11,7 @@ import random
 import re
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -154,11 +155,9 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches, last = self.batches, self.batches.steps - 1
-        before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
-        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
-        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
-        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
+        batches = self.batches
+        before = sum(replace(batches, rank=rank).length(range(batches.steps)) for rank in range(batches.rank))
+        lengths = [batches.length(self._steps(epoch, k, workers)) for k in range(worker + 1)]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
