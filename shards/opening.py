@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
-from fdsl.dataset.categories import max_table_bytes, parse_table
+from fdsl.dataset.categories import max_table_bytes, parse_table, read_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.live import LiveDataset
 from fdsl.dataset.sources import load_spec, presets
@@ -77,6 +77,36 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     if categories is None:
         categories = categories_beside(source)
     return given_dataset(spec, categories) or Dataset(spec, find_categories(spec))
+
+
+def open_some(
+    source: str | Path, select: Callable[[int], list[int]], categories: Path | None = None
+) -> tuple[Dataset, list[int]]:
+    """Return a Dataset that has some categories, and their numbers.
+
+    Without a table, no more categories are searched than needed. So the Dataset may have fewer than its spec.
+
+    Parameters
+    ----------
+    source : name of a preset, path of a YAML file, a baked directory or its URL
+    select : returns the categories, of so many that there are
+    categories : path of a table
+
+    Raises
+    ------
+    InputError
+        The spec, the directory, the categories or the selection are wrong.
+    """
+    directory = baked_directory(source)
+    spec = load_spec(source) if directory is None else directory.spec
+    if categories is not None:
+        table = read_table(categories)
+    else:
+        table = categories_beside(source) if directory is None else directory.dataset.table
+    n_rows = spec.categories if table is None else max(1, min(spec.categories, table.num_rows))
+    chosen = select(n_rows)
+    some = spec.replace(categories=max(chosen) + 1)
+    return Dataset(some, search_categories(some).table if table is None else table, str(categories or source)), chosen
 
 
 def baked_directory(source: str | Path) -> Directory | None:

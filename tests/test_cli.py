@@ -192,6 +192,9 @@ def test_no_command_prints_help() -> None:
         (["sample", "--from-csv", ".", "-o", "x.parquet", "--log-json", "log"], "go with SPEC"),
         (["sample", "small.yaml", "-o", "table"], "'table' must end in .parquet"),
         (["preview", "small.yaml", "-o", "sheet.jpg"], "'sheet.jpg' must end in .png"),
+        (["preview", "small.yaml", "-o", "turn.webp"], "--turntable goes with -o NAME.webp"),
+        (["preview", "small.yaml", "-o", "turn.png", "--turntable"], "--turntable goes with -o NAME.webp"),
+        (["preview", "small.yaml", "-o", "a.webp", "--turntable", "--sweep", "points=100:200:2"], "do not go together"),
         (["verify", "x", "--seed", "1"], "--seed goes with --rerender N"),
     ],
 )
@@ -292,6 +295,25 @@ def test_preview_shows_given_or_baked_categories(small: Path, other_table: Path)
     given = sheet(small, "--categories-from", other_table)
     assert sheet("out/spec.yaml") == given
     assert sheet(small) != given
+
+
+def test_preview_selects_and_sweeps(small: Path) -> None:
+    """Rows are three categories and one instance each, columns four values."""
+    arguments = (small, "-o", "sheet.png", "--categories", "0,2:4", "--sweep", "points=100:1000:4")
+    assert succeeded("preview", *arguments, cwd=small.parent) == f"sheet.png: {44 + 4 * 132} x {40 + 3 * 132} px\n"
+    (small.parent / "sheet.png").unlink()
+    for wrong, words in (("--categories=0,4", "must be below 4"), ("--sweep=points=1:5:3", "must be at least 100")):
+        assert words in refused("preview", small, "-o", "sheet.png", wrong, cwd=small.parent)
+    assert not (small.parent / "sheet.png").exists()
+
+
+def test_preview_turns_images_of_a_baked_directory(baked: Path, tmp_path: Path) -> None:
+    arguments = (baked, "-o", "turn.webp", "--turntable", "--categories", "3:4", "--instances", "7:8")
+    text = succeeded("preview", *arguments, cwd=tmp_path)
+    assert text == "turn.webp: 60 frames of 176 x 172 px\n"
+    is_read, animation = cv2.imreadanimation(str(tmp_path / "turn.webp"))
+    assert is_read
+    assert len(animation.frames) == 60
 
 
 # Single images

@@ -11,43 +11,50 @@ from fdsl.console.options import CATEGORIES_FROM, QUIET, SPEC, example, file_opt
 from fdsl.console.work import job
 
 
-@click.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
+@click.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 0,7,40:42 --sweep perlin=0:4:8"))
 @SPEC
-@file_option(".png", required=True)
+@file_option(".png", ".webp", required=True)
 @click.option(
     "--categories",
-    type=click.IntRange(1, 100),
-    default=6,
+    default="6",
     show_default=True,
-    help="Number of rows; the first categories.",
+    metavar="N|LIST",
+    help="The first N, or a list such as 5,17,900:905, in which 900:905 is 900 to 904.",
 )
-@click.option(
-    "--instances",
-    type=click.IntRange(1, 100),
-    default=8,
-    show_default=True,
-    help="Number of columns; the first instances.",
-)
+@click.option("--instances", metavar="N|LIST", help="Likewise, of each category; 8 by default, 1 with --sweep.")
+@click.option("--sweep", metavar="NAME=LOW:HIGH:N", help="Change one parameter in N steps: a column for each.")
+@click.option("--turntable", is_flag=True, help="Turn each image once around its vertical axis, in an animation.")
 @CATEGORIES_FROM
-def preview(spec: str, out: Path, categories: int, instances: int, categories_from: Path | None) -> None:
-    """Render a contact sheet with one row per category."""
-    from fdsl.dataset.categories import read_table
-    from fdsl.dataset.dataset import Dataset
-    from fdsl.dataset.sources import load_spec
-    from fdsl.reports.preview import contact_sheet, encode_sheet
-    from shards.claiming import categories_beside
-    from shards.files import write_file
-    from shards.searching import search_categories
+def preview(
+    spec: str, out: Path, categories: str, instances: str | None, sweep: str | None, turntable: bool,
+    categories_from: Path | None,
+) -> None:  # fmt: skip
+    """Render a contact sheet, a sweep or a turntable.
 
-    loaded = load_spec(spec)
-    table = categories_beside(spec) if categories_from is None else read_table(categories_from)
-    n_given = categories if table is None else max(1, table.num_rows)
-    sheet_spec = loaded.replace(categories=min(categories, n_given, loaded.categories))
-    if table is None:
-        table = search_categories(sheet_spec).table
-    dataset = Dataset(sheet_spec, table, str(categories_from or spec))
-    sheet = contact_sheet(dataset, min(instances, sheet_spec.instances.train + sheet_spec.instances.validation))
-    write_file(out, encode_sheet(sheet))
+    SPEC may be a baked directory, too. A sheet has a row per category and a column per instance, as a PNG file. With --sweep,
+    it has a row per image and a column per value of a parameter; everything else is equal. A turntable is a WebP file; only
+    families of solids, such as exfractal, have one.
+    """
+    from fdsl.reports import preview as pictures
+    from fdsl.reports.selection import select_numbers
+    from fdsl.reports.sweep import parse_sweep, sweep_sheet
+    from shards.files import write_file
+    from shards.opening import open_some
+
+    if turntable != (out.suffix == ".webp"):
+        raise click.UsageError("--turntable goes with -o NAME.webp, everything else with -o NAME.png")
+    if turntable and sweep is not None:
+        raise click.UsageError("--turntable and --sweep do not go together")
+    swept = None if sweep is None else parse_sweep(sweep)
+    dataset, rows = open_some(spec, lambda n: select_numbers("categories", categories, n), categories_from)
+    columns = select_numbers("instances", instances or ("1" if swept else "8"), dataset.spec.instances.total)
+    if turntable:
+        frames = pictures.turntable(dataset, rows, columns)
+        write_file(out, pictures.encode_turntable(frames))
+        say(f"{out}: {len(frames)} frames of {frames[0].shape[1]} x {frames[0].shape[0]} px")
+        return
+    sheet = sweep_sheet(dataset, rows, columns, swept) if swept else pictures.contact_sheet(dataset, rows, columns)
+    write_file(out, pictures.encode_sheet(sheet))
     say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
 
 

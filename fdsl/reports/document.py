@@ -74,6 +74,7 @@ def card_facts(dataset: Dataset, stored: Stored | None) -> Iterator[tuple[str, s
     else:
         yield "Baked", f"{stored.n_done:,} of {stored.n_shards:,} shards, {stored.n_images_done:,} images"
     yield "Family", family.TITLE
+    yield "Licence", spec.license
     yield "Seed", f"{spec.seed}"
     yield "Hash", dataset.hash
     yield "Source", family.CITATION
