@@ -30,6 +30,8 @@ from fdsl.console.options import (
     example,
     file_option,
     options,
+    preset_names,
+    specs,
 )
 from fdsl.console.process import prepare
 from fdsl.console.work import Job, job
@@ -56,7 +58,7 @@ def fdsl() -> None:
 
 
 @fdsl.command(epilog=example("fdsl presets rcdb-1k > mine.yaml"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=preset_names)
 def presets(name: str | None) -> None:
     """List the presets, or print one as YAML."""
     from fdsl.dataset.sources import load_spec, preset_text, presets
@@ -73,7 +75,7 @@ def presets(name: str | None) -> None:
 
 
 @fdsl.command(epilog=example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=specs)
 @file_option(".parquet", required=False)
 @click.option("--categories", type=int, help="Number of categories; the spec's by default.")
 @click.option("--seed", type=int, help="Seed; the spec's by default.")
