@@ -25,6 +25,7 @@ from fdsl.console.options import (
     SPEC,
     SPLIT,
     STDOUT,
+    VERSION,
     WORKERS,
     PathType,
     example,
@@ -49,7 +50,7 @@ def _choose_seed(seed: int | None, rerender: int) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=True)
-@click.version_option(package_name="fdsl", prog_name="fdsl")
+@VERSION
 def fdsl() -> None:
     """Bake image datasets from formulas into verified WebDataset shards.
 

@@ -126,6 +126,26 @@ RERENDER = click.option(
 SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), help="Seed that selects the N images; drawn and printed if omitted."
 )
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from fdsl.console.exits import say
+        from fdsl.version import version_lines
+
+        for line in version_lines():
+            say(line)
+        context.exit()
+
+
+VERSION = click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show versions, platform and kernel cache, and exit.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 LOG_JSON = click.option(
     "--log-json",
