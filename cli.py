@@ -25,11 +25,14 @@ from fdsl.console.options import (
     SPEC,
     SPLIT,
     STDOUT,
+    VERSION,
     WORKERS,
     PathType,
     example,
     file_option,
     options,
+    preset_names,
+    specs,
 )
 from fdsl.console.pictures import preview, report, show
 from fdsl.console.process import prepare, require_memory
@@ -48,7 +51,7 @@ def _choose_seed(seed: int | None, rerender: int) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=True)
-@click.version_option(package_name="fdsl", prog_name="fdsl")
+@VERSION
 def fdsl() -> None:
     """Bake image datasets from formulas into verified WebDataset shards.
 
@@ -58,7 +61,7 @@ def fdsl() -> None:
 
 
 @fdsl.command(epilog=example("fdsl presets rcdb-1k > mine.yaml"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=preset_names)
 def presets(name: str | None) -> None:
     """List the presets, or print one as YAML."""
     from fdsl.dataset.sources import load_spec, preset_text, presets
@@ -75,7 +78,7 @@ def presets(name: str | None) -> None:
 
 
 @fdsl.command(epilog=example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=specs)
 @file_option(".parquet", required=False)
 @click.option("--categories", type=int, help="Number of categories; the spec's by default.")
 @click.option("--seed", type=int, help="Seed; the spec's by default.")

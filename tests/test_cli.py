@@ -95,7 +95,7 @@ def test_installed_command_runs(small: Path) -> None:
             cwd=small.parent, env=environment, encoding="utf-8", capture_output=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
 
-    assert run("--version").stdout.startswith("fdsl, version ")
+    assert run("--version").stdout.startswith("fdsl 0.")
     baked = run("bake", "small.yaml", "-o", "größe", "--workers", "1")
     assert (baked.returncode, ": baked 32 images in 4 shards, " in baked.stdout) == (0, True), baked.stderr
     assert (small.parent / "größe" / "_info.json").exists()
@@ -169,6 +169,13 @@ def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = succeeded("-h")
     assert "..." not in text.split("Commands:")[1]
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version_names_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = dict(line.split(maxsplit=1) for line in succeeded("--version").splitlines())
+    assert lines.keys() >= {"fdsl", "python", "numba", "numpy", "isal", "platform", "kernels"}
+    folder = lines["kernels"].removeprefix("compiled into ").removesuffix(" and such folders")
+    assert Path(folder).is_dir()
 
 
 def test_no_command_prints_help() -> None:
