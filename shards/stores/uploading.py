@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdsl.primitives.errors import InputError
-from shards.stores.contract import Entry, HashedFile
+from shards.stores.contract import HashedFile, Store, probed
 from shards.stores.folder import file_sha256, wrong_hash
 
 Result = TypeVar("Result")
@@ -57,17 +56,15 @@ def too_large(place: str) -> InputError:
     return InputError(f"`{place}` is not a regular file or is larger than a bake writes it; remove it")
 
 
-class Uploading(ABC):
+class Uploading(Store, ABC):
     """A store to which whole local files are sent."""
 
     def preflight(self, folders: Collection[str]) -> None:
         """Store and delete a small file; see `Store.preflight`."""
-        probe = f".probe.{secrets.token_hex(8)}.tmp"
         try:
-            self.entries(probe)  # a missing bucket is named more clearly when it is listed
-            with self.create(probe) as file:
-                file.write(b"shows whether this place may be written\n")
-            self.delete(probe)
+            self.entries(".probe")  # a missing bucket is named more clearly when it is listed
+            with probed(self):
+                pass
         except OSError as error:
             error.filename = self.url
             raise
@@ -78,6 +75,13 @@ class Uploading(ABC):
         See `Store.reserve`.
         """
         return nullcontext()
+
+    def is_reserved(self) -> bool:
+        """Return False: nothing is locked.
+
+        See `Store.is_reserved`.
+        """
+        return False
 
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
@@ -99,21 +103,8 @@ class Uploading(ABC):
     def put(self, name: str, path: Path, sha256: str) -> None:
         """Send a local file; see `Store.put`."""
         if file_sha256(path) != sha256:
-            raise wrong_hash(path)
+            raise wrong_hash(str(path))
         self._send(name, path, sha256, exclusive=False)
-
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """URL of the folder."""
-
-    @abstractmethod
-    def entries(self, folder: str = "") -> dict[str, Entry]:
-        """Return the files of a folder by name."""
-
-    @abstractmethod
-    def delete(self, name: str) -> None:
-        """Delete a file, if it exists."""
 
     @abstractmethod
     def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from shards import shipping
 from shards.directory import open_directory
 from shards.layout import SUMS
+from shards.sending import claim_destination
 from shards.shipping import ship
 from shards.stores import uploading
 from shards.stores.contract import HashedFile, Store
@@ -176,10 +176,10 @@ def test_server_that_is_down_is_told_at_once(baked: Path, s3_server: S3Server, m
 def test_read_only_bucket_is_found_first(baked: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     use_s3(s3_server, monkeypatch)
     url = "s3://shards/read-only"
-    shipping.claim_destination(open_directory(baked), open_store(url))
+    claim_destination(open_directory(baked), open_store(url))
     use_s3(s3_server, monkeypatch, AWS_ACCESS_KEY_ID="reader")
     line = refused("ship", baked, url, "--workers", 1)
-    assert f"`{url}/spec.yaml`: access is denied" in line
+    assert f"`{url}`: access is denied" in line
     assert "has no shard of `split` (=train); ship or bake one there" in refused("urls", url)
 
 
@@ -218,6 +218,6 @@ def test_read_only_folder_there_is_found_first(
 ) -> None:
     url = url_of(kind, mount_point, request, monkeypatch)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mount_point], check=True)
-    shipping.claim_destination(open_directory(baked), Folder(mount_point))
+    claim_destination(open_directory(baked), Folder(mount_point))
     subprocess.run(["mount", "-o", "remount,ro", mount_point], check=True)
-    assert re.search(r"spec\.yaml`: .*Read-only file system", refused("ship", baked, url, "--workers", 1))
+    assert re.search(f"`{url}`: .*Read-only file system", refused("ship", baked, url, "--workers", 1))
