@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fdsl.primitives.errors import InputError
 from shards.stores.contract import HashedFile, Store, probed
@@ -27,8 +27,12 @@ WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
 
 
+_answered: set[str] = set()
+"""URLs of stores that have answered this process, or the one that started it."""
+
+
 class Unreachable(ConnectionError):
-    """A store did not answer, or said that it is overloaded."""
+    """A store that had answered before does not, or says that it is overloaded."""
 
 
 def retried(call: Callable[[], Result]) -> Result:
@@ -57,7 +61,25 @@ def too_large(place: str) -> InputError:
 
 
 class Uploading(Store, ABC):
-    """A store to which whole local files are sent."""
+    """A store to which whole local files are sent.
+
+    One that does not answer is waited for if it has answered before. Otherwise its address may be wrong.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a store in a worker, which gets one that has answered."""
+        self.__dict__.update(state)
+        self._note_answer()
+
+    def _note_answer(self) -> None:
+        _answered.add(self.url)
+
+    def _has_answered(self) -> bool:
+        return self.url in _answered
+
+    def _unreachable(self, reason: str, place: str) -> ConnectionError:
+        """Return the error of a store that does not answer."""
+        return (Unreachable if self._has_answered() else ConnectionError)(0, reason, place)
 
     def preflight(self, folders: Collection[str]) -> None:
         """Store and delete a small file; see `Store.preflight`."""
