@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 VERSION = version("fdsl")
@@ -20,6 +21,7 @@ def made_with() -> dict[str, str]:
     }
 
 
+@cache
 def shared_versions() -> dict[str, str]:
     """Return the versions that machines must share.
 
