@@ -3,10 +3,12 @@
 import abc
 import functools
 import hashlib
+import importlib
 import io
 import itertools
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -107,6 +109,30 @@ class Shards(Images):
         shard, offset, size, label = self.index[i].tolist()
         path = self.split.path(shard)
         return os.pread(_open_tar(path).fileno(), size, offset), label, f"`{path}`: the image at byte {offset}"
+
+
+class Rendered(Images):
+    """Images of an object that gives pixels, not files.
+
+    source : has `len`, `n_classes`, `hash`, and items (uint8 image, label); renders a batch in `__getitems__`, if it has it.
+    """
+
+    def __init__(self, source: Any, name: str, transform: Transform, seed: int) -> None:
+        super().__init__(len(source), source.n_classes, source.hash, transform, seed)
+        self.source, self.name = source, name
+        self.many = getattr(source, "__getitems__", lambda numbers: [source[i] for i in numbers])
+
+    def read(self, i: int) -> tuple[np.ndarray, int, str]:
+        return *self.source[i], self.name
+
+    def __getitems__(self, numbers: list[int]) -> list[tuple[torch.Tensor, int]]:
+        """Return several items; a loader calls this once per batch."""
+        places = [divmod(j, self.n) for j in numbers]
+        items = self.many([i for _, i in places])
+        return [
+            load((*item, self.name, *place), self.transform, self.seed)
+            for item, place in zip(items, places, strict=True)
+        ]
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -218,13 +244,33 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
             yield content, label, f"`{url}`: {name}"
 
 
+HOOK = re.compile(r"[A-Za-z_]\w*(\.\w+)*:.+")
+
+
+def call_hook(data: str, split: str) -> Any:
+    """Return `MODULE.open(ARGUMENT, split=SPLIT)`, see `Rendered`."""
+    module, argument = data.split(":", 1)
+    try:
+        source = importlib.import_module(module).open(argument, split=split)
+        image, label = source[0]
+        if image.dtype != np.uint8 or not 0 <= label < source.n_classes or not source.hash:
+            raise TypeError("its items must be (uint8 image, label), its labels below `n_classes`, its `hash` a text")
+    except Exception as error:  # a module of the user's, which may raise anything
+        raise InputError(f"`--data` (={data}) cannot be opened: {one_line(error) or type(error).__name__}") from None
+    return source
+
+
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
-    """Open a split of folders, IDX files, shards or a URL."""
+    """Open a split of folders, IDX files, shards, a URL, a hook."""
     folder = Path(options.data) / name
     if not is_url(options.data) and (images := idx_file(folder.parent, name, "images-idx3")):
         if not (labels := idx_file(folder.parent, name, "labels-idx1")):
             raise InputError(f"`{images}` has no labels beside it: {name}-labels-idx1-ubyte or .gz")
         return Idx(images, labels, transform, seed)
+    if not is_url(options.data) and not Path(options.data).exists() and HOOK.fullmatch(options.data):
+        source = ranks.from_first(lambda: call_hook(options.data, name))
+        source[0]  # compiles here what each loader worker would compile
+        return Rendered(source, options.data, transform, seed)
     if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
         return Folder(folder, transform, seed)
     split = ranks.from_first(lambda: read_split(options.data, name, options.classes))

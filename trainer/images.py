@@ -75,7 +75,7 @@ def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor,
     content, label, name, visit, i = sample
     seed_all(seed, visit, i)
     try:
-        pixels = decode(content) if isinstance(content, bytes) else content
+        pixels = decode(content) if isinstance(content, bytes) else np.atleast_3d(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be decoded: {error}") from None
     return torch.from_numpy(transform(pixels)).permute(2, 0, 1), label

@@ -73,7 +73,9 @@ def free_cores(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sy
 class Options(BaseModel, frozen=True):
     """Where a run reads and writes, and how often."""
 
-    data: str = Field(description="directory of shards with _info.json or of image folders, or a URL of shards")
+    data: str = Field(
+        description="directory of shards with _info.json or of image folders, URL of shards, or MODULE:ARGUMENT"
+    )
     out: Path = Field(description="directory of the run: checkpoints, logs, curves")
     config: str = Field("", description="recipe: the path of a YAML file, or a name in trainer/recipes")
     resume: bool = Field(False, description="continue after OUT/last.pt if it exists")

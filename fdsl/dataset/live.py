@@ -85,6 +85,16 @@ class LiveDataset:
     def __len__(self) -> int:
         return self.dataset.spec.n_images(self.split)
 
+    @property
+    def n_classes(self) -> int:
+        """Number of categories; labels are below it."""
+        return self.dataset.spec.categories
+
+    @property
+    def hash(self) -> str:
+        """Identity of the dataset: 64 hexadecimal digits; the same for all splits and epochs."""
+        return self.dataset.hash
+
     def __getitem__(self, position: SupportsIndex) -> Item:
         """Return an item; a negative position counts from the end.
 

@@ -110,6 +110,11 @@ def test_epoch_law(dataset: Dataset) -> None:
             assert live[3][1] == category
 
 
+def test_identity_is_that_of_the_dataset(dataset: Dataset) -> None:
+    live = LiveDataset(dataset, "validation", epoch=2)
+    assert (live.hash, live.n_classes) == (dataset.hash, dataset.spec.categories)
+
+
 def test_no_two_epochs_or_splits_share_a_key(dataset: Dataset) -> None:
     lives = [LiveDataset(dataset, split, epoch) for split in ("train", "validation") for epoch in range(4)]
     keys = [live.key(position) for live in lives for position in range(len(live))]
