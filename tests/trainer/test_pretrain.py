@@ -106,6 +106,15 @@ def test_resume_validates_after_an_epochs_end(small: Path, tmp_path: Path, monke
     assert_same(out, whole)
 
 
+def test_checkpoints_are_written_at_validations(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    monkeypatch.setattr(
+        "trainer.checkpoint.save", lambda path, content: saved.append(f"{path.name} {content['epoch']}")
+    )
+    assert train("--data", small, *LITTLE, "--epochs", 3, "--val-every", 2, "--out", tmp_path / "a") == 0
+    assert [name for name in saved if name.startswith("last.pt")] == ["last.pt 2", "last.pt 3"]
+
+
 @CURL
 def test_two_machines_resume_from_a_url(small: Path, tmp_path: Path) -> None:
     """Two torchruns, to the losses of one."""
