@@ -11,6 +11,7 @@ import click
 from fdsl.console import exits
 from fdsl.console.cluster import ship, slurm, status, urls
 from fdsl.console.exits import say
+from fdsl.console.ladder import ladder
 from fdsl.console.options import (
     CATEGORIES_FROM,
     EXECUTOR,
@@ -250,7 +251,7 @@ def repair(
         )
 
 
-for _command in (preview, report, show, slurm, status, ship, urls):
+for _command in (preview, report, show, slurm, status, ship, urls, ladder):
     fdsl.add_command(_command)
 
 

@@ -30,7 +30,7 @@ LIBRARY = {path: text for path, text in SOURCES.items() if not path.startswith("
 LAYERS = (
     ("cli",),
     ("fdsl.console",),
-    ("fdsl.reports",),
+    ("fdsl.reports", "fdsl.ladders"),
     ("shards",),
     ("shards.executors",),
     ("shards.events", "shards.layout"),

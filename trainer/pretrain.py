@@ -82,7 +82,7 @@ class Run:
             self.update += 1
             stops, ends_epoch = self.ranks.any(bool(self.signals)), self.update % per_epoch == 0
             logs = ends_epoch or self.update % self.options.log_every == 0
-            saves = ends_epoch or stops or (save_every and self.update % save_every == 0)
+            saves = self.validates or stops or (save_every and self.update % save_every == 0)
             if logs or saves:
                 self.check(loss, logs)
             if saves:
@@ -106,12 +106,18 @@ class Run:
         if not math.isfinite(value):
             raise InputError(f"the {name} is {value} at update {self.update}; lower --lr, or give --clip 1")
 
+    @property
+    def validates(self) -> bool:
+        """Whether this update ends an epoch after which to validate."""
+        epoch, rest = divmod(self.update, self.batches.updates)
+        return rest == 0 and (epoch % self.options.val_every == 0 or epoch == self.recipe.epochs)
+
     def validate(self) -> None:
         """Validate after an epoch; write checkpoints to keep."""
         epoch = self.update // self.batches.updates
         if self.recipe.keep_every and epoch % self.recipe.keep_every == 0:
             self.save(f"epoch-{epoch:04}.pt")
-        if epoch % self.options.val_every == 0 or epoch == self.recipe.epochs:
+        if self.validates:
             scores = self.learner.validate(self.val_batches, self.val_images)
             self.must_be_finite("validation loss", scores["loss"])
             if scores["top1"] > self.best:

@@ -84,7 +84,7 @@ class Options(BaseModel, frozen=True):
     classes: int = Field(0, ge=0, le=10**6, description="number of classes, if _info.json lacks num_classes")
     train_split: str = Field("train", description="name of the split to train on")
     val_split: str = Field("validation", description="name of the split to validate on")
-    val_every: int = Field(1, ge=1, description="epochs between validations")
+    val_every: int = Field(1, ge=1, description="epochs between validations, and between checkpoints")
     log_every: int = Field(20, ge=1, description="updates between records of the log")
     save_every: int = Field(500, ge=0, description="updates between checkpoints within an epoch; 0 saves none there")
 
