@@ -11,7 +11,7 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs pages clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -29,7 +29,8 @@ help:
 	@echo 'make fidelity     compare images and distributions with the published description'
 	@echo 'make coverage     measure which lines the tests run, including kernels'
 	@echo 'make audit        check the installed packages for known vulnerabilities'
-	@echo 'make docs         fill in command output and pictures of the README and docs/'
+	@echo 'make docs         build the documentation site: docs/_build/index.html'
+	@echo 'make pages        fill in command output and pictures of the README and docs/'
 	@echo 'make clean        delete environments and caches; keeps data/ and runs/'
 
 $(BIN)/fdsl: setup.cfg pyproject.toml
@@ -142,9 +143,18 @@ audit: .venv/test
 	@$(BIN)/python -m pip freeze --exclude-editable > .venv/audit/installed.txt
 	@.venv/audit/bin/pip-audit --requirement .venv/audit/installed.txt --no-deps --disable-pip --strict
 
-docs: .venv/test
+.venv/docs: $(BIN)/fdsl
+	@echo 'installing the documentation tools into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: .venv/docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . docs/_build
+	@echo 'docs/_build/index.html'
+
+pages: .venv/test
 	@$(BIN)/python docs/make.py
 
 clean:
-	rm -rf .venv .venv-train build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-train build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

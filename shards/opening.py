@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
-from fdsl.dataset.categories import max_table_bytes, parse_table
+from fdsl.dataset.categories import max_table_bytes, parse_table, read_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.live import LiveDataset
 from fdsl.dataset.sources import load_spec, presets
@@ -19,7 +19,7 @@ from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.claiming import categories_beside, given_dataset
-from shards.directory import open_directory
+from shards.directory import Directory, open_directory
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes, write_file
 from shards.searching import search_categories
@@ -71,18 +71,59 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     """
     if isinstance(source, Spec):
         return given_dataset(source, categories) or Dataset(source, find_categories(source))
-    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
-    if is_path and (is_url(source) or Path(source).is_dir()):
-        directory = open_directory(source)
-        if directory.dataset.older_hash is not None:
-            raise InputError(
-                f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML"
-            )
+    if directory := baked_directory(source):
         return given_dataset(directory.spec, categories) or directory.dataset
     spec = load_spec(source)
     if categories is None:
         categories = categories_beside(source)
     return given_dataset(spec, categories) or Dataset(spec, find_categories(spec))
+
+
+def open_some(
+    source: str | Path, select: Callable[[int], list[int]], categories: Path | None = None
+) -> tuple[Dataset, list[int]]:
+    """Return a Dataset that has some categories, and their numbers.
+
+    Without a table, no more categories are searched than needed. So the Dataset may have fewer than its spec.
+
+    Parameters
+    ----------
+    source : name of a preset, path of a YAML file, a baked directory or its URL
+    select : returns the categories, of so many that there are
+    categories : path of a table
+
+    Raises
+    ------
+    InputError
+        The spec, the directory, the categories or the selection are wrong.
+    """
+    directory = baked_directory(source)
+    spec = load_spec(source) if directory is None else directory.spec
+    if categories is not None:
+        table = read_table(categories)
+    else:
+        table = categories_beside(source) if directory is None else directory.dataset.table
+    n_rows = spec.categories if table is None else max(1, min(spec.categories, table.num_rows))
+    chosen = select(n_rows)
+    some = spec.replace(categories=max(chosen) + 1)
+    return Dataset(some, search_categories(some).table if table is None else table, str(categories or source)), chosen
+
+
+def baked_directory(source: str | Path) -> Directory | None:
+    """Return the directory that a text or path names; None if it names a spec.
+
+    Raises
+    ------
+    InputError
+        It is a directory or a URL that holds no dataset, or one of an older format.
+    """
+    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
+    if not is_path or not (is_url(source) or Path(source).is_dir()):
+        return None
+    directory = open_directory(source)
+    if directory.dataset.older_hash is not None:
+        raise InputError(f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML")
+    return directory
 
 
 def find_categories(spec: Spec) -> pa.Table:

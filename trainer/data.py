@@ -11,6 +11,7 @@ import random
 import re
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -22,7 +23,7 @@ from webdataset import filters, gopen
 
 from trainer.batches import SMALLEST, Batches
 from trainer.errors import InputError, one_line
-from trainer.idx import idx_file, read_idx
+from trainer.idx import Idx, is_idx
 from trainer.images import LARGEST, Sample, Transform, collate, load
 from trainer.info import INFO, Split, is_url, read_split
 from trainer.ranks import Ranks
@@ -75,24 +76,6 @@ class Folder(Images):
         if len(content) > LARGEST:
             raise InputError(f"`{path}` has more than the {LARGEST:,} bytes that an image may have")
         return content, label, f"`{path}`"
-
-
-class Idx(Images):
-    """Images of a pair of IDX files, such as MNIST's."""
-
-    def __init__(self, images: Path, labels: Path, transform: Transform, seed: int) -> None:
-        self.images, self.labels = read_idx(images, 3)[..., None], read_idx(labels, 1)
-        if len(self.images) != len(self.labels):
-            rule = f"`{labels}` must have one label per image"
-            raise InputError(f"{rule}: {len(self.labels):,} labels, {len(self.images):,} images")
-        for label in (int(self.labels.min()), int(self.labels.max())):
-            if not 0 <= label <= 10**6:
-                raise InputError(f"`{labels}` has the label {label}; labels are 0..1,000,000")
-        dataset = hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
-        super().__init__(len(self.labels), int(self.labels.max()) + 1, dataset, transform, seed)
-
-    def read(self, i: int) -> tuple[np.ndarray, int, str]:
-        return self.images[i], int(self.labels[i]), f"image {i}"
 
 
 class Shards(Images):
@@ -172,11 +155,9 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches, last = self.batches, self.batches.steps - 1
-        before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
-        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
-        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
-        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
+        batches = self.batches
+        before = sum(replace(batches, rank=rank).length(range(batches.steps)) for rank in range(batches.rank))
+        lengths = [batches.length(self._steps(epoch, k, workers)) for k in range(worker + 1)]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -261,16 +242,14 @@ def call_hook(data: str, split: str) -> Any:
 
 
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
-    """Open a split of folders, IDX files, shards, a URL, a hook."""
+    """Open a split of folders, IDX files, shards, a URL or a hook."""
     folder = Path(options.data) / name
-    if not is_url(options.data) and (images := idx_file(folder.parent, name, "images-idx3")):
-        if not (labels := idx_file(folder.parent, name, "labels-idx1")):
-            raise InputError(f"`{images}` has no labels beside it: {name}-labels-idx1-ubyte or .gz")
-        return Idx(images, labels, transform, seed)
     if not is_url(options.data) and not Path(options.data).exists() and HOOK.fullmatch(options.data):
         source = ranks.from_first(lambda: call_hook(options.data, name))
         source[0]  # compiles here what each loader worker would compile
         return Rendered(source, options.data, transform, seed)
+    if not is_url(options.data) and is_idx(folder):
+        return Rendered(Idx(folder), str(folder), transform, seed)
     if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
         return Folder(folder, transform, seed)
     split = ranks.from_first(lambda: read_split(options.data, name, options.classes))

@@ -4,6 +4,7 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", se
 """
 
 import gzip
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ import numpy as np
 from trainer.errors import InputError, one_line
 
 KINDS: dict[bytes, np.dtype[Any]] = {b"\0\0\x08": np.dtype("u1"), b"\0\0\x0c": np.dtype(">i4")}
+LARGEST_LABEL = 10**6
 LARGEST_IDX = 4 << 30  # bytes of pixels, which stay in memory
 
 
-def idx_file(folder: Path, split: str, content: str) -> Path | None:
-    """Return the path of a split's images or labels, if there is one."""
-    names = (f"{split}-{content}-ubyte", f"{split}-{content}-ubyte.gz")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+def is_idx(split: Path) -> bool:
+    """Return whether a split is a pair of IDX files."""
+    return _file(split, "images-idx3").exists()
+
+
+def _file(split: Path, content: str) -> Path:
+    """Return the path of a split's images or labels, gzipped or not."""
+    plain = split.with_name(f"{split.name}-{content}-ubyte")
+    return plain if plain.exists() else plain.with_name(f"{plain.name}.gz")
 
 
 def read_idx(path: Path, n_dimensions: int) -> np.ndarray:
@@ -38,3 +45,24 @@ def read_idx(path: Path, n_dimensions: int) -> np.ndarray:
     except (OSError, EOFError, ValueError) as error:  # gzip raises all three
         raise InputError(f"`{path}` is not an IDX file that can be read: {one_line(error)}") from None
     return np.frombuffer(content, dtype=kind).reshape(shape)
+
+
+class Idx:
+    """Images and labels of a split, such as `data/mnist/train`."""
+
+    def __init__(self, split: Path) -> None:
+        file = _file(split, "labels-idx1")
+        self.images, self.labels = read_idx(_file(split, "images-idx3"), 3), read_idx(file, 1)
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if len(self.images) != len(self.labels):
+            raise InputError(f"`{file}` has {len(self.labels):,} labels for {len(self.images):,} images; give each one")
+        if not 0 <= low <= high <= LARGEST_LABEL:
+            raise InputError(f"`{file}` has labels {low}..{high}; they must be in 0..{LARGEST_LABEL:,}")
+        self.n_classes = high + 1
+        self.hash = hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        return self.images[i], int(self.labels[i])

@@ -55,7 +55,7 @@ def build_model(recipe: Recipe, n_classes: int, weights: dict[str, torch.Tensor]
 class Learner:
     """A timm model and everything that changes its weights.
 
-    The randomness of a step depends on (seed, update, step, rank), so a checkpoint needs no random states.
+    The randomness of a step depends on (seed, update, block), so a checkpoint needs no random states.
     """
 
     def __init__(self, recipe: Recipe, net: Any, n_updates: int, n_warmup: int, ranks: Ranks) -> None:
@@ -98,15 +98,16 @@ class Learner:
         except Exception as error:  # torch raises many kinds
             raise InputError(f"the checkpoint's tensors do not fit this run: {one_line(error)}") from None
 
-    def learn(self, update: int, steps: range, batches: Batches, images: Iterator[Any]) -> torch.Tensor:
+    def learn(self, update: int, batches: Batches, images: Iterator[Any]) -> torch.Tensor:
         """Make an update; return this rank's weighted loss."""
         self.scheduler.step_update(update)
         total = torch.zeros((), device=self.ranks.device)
-        for step in steps:
+        first = update % batches.updates * batches.accumulate
+        for step in range(first, first + batches.accumulate):
             pixels, labels = next(images)
-            seed_all(self.recipe.seed, update, step, self.ranks.rank)
-            with contextlib.nullcontext() if step == steps[-1] else self.unsynced():
-                loss = self.loss(pixels, labels, batches.count(step)) * batches.weight(step, steps)
+            seed_all(self.recipe.seed, update, batches.block(step))
+            with contextlib.nullcontext() if step == first + batches.accumulate - 1 else self.unsynced():
+                loss = self.loss(pixels, labels, batches.count(step)) * batches.weight(step)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         if self.recipe.clip:

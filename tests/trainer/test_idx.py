@@ -79,8 +79,8 @@ def test_images_and_labels_must_fit(tmp_path: Path) -> None:
     write_idx_split(data, "train", 8)
     arguments = ["--data", data, "--val-split", "train", "--out", tmp_path / "run", *LITTLE]
     write_idx(data / "train-labels-idx1-ubyte", np.zeros(7, dtype=np.uint8))
-    assert error_of(*arguments).endswith("must have one label per image: 7 labels, 8 images")
+    assert error_of(*arguments).endswith("has 7 labels for 8 images; give each one")
     write_idx(data / "train-labels-idx1-ubyte", np.full(8, -1, dtype=np.int32))
-    assert error_of(*arguments).endswith("train-labels-idx1-ubyte` has the label -1; labels are 0..1,000,000")
+    assert error_of(*arguments).endswith("train-labels-idx1-ubyte` has labels -1..-1; they must be in 0..1,000,000")
     (data / "train-labels-idx1-ubyte").unlink()
-    assert "has no labels beside it: train-labels-idx1-ubyte or .gz" in error_of(*arguments)
+    assert "train-labels-idx1-ubyte.gz` is not an IDX file that can be read: " in error_of(*arguments)
