@@ -110,6 +110,24 @@ def test_failed_run_stops_and_resumes(ladder: Ladder, stub: Path) -> None:
     assert len(started(stub)) == 11 + 1
 
 
+def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
+    """This would wait for ever otherwise."""
+    endless = "finetune/vit/scratch/tiny/2/rate-0.001"
+    stub.mkdir()
+    (stub / "endless").write_text(endless)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Advanced):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_ladder(ladder, stub, 2, interrupt)
+    assert read_result(stub / endless) is None
+    (stub / "endless").unlink()
+    run_ladder(ladder, stub, 2)
+    assert read_result(stub / endless) is not None
+
+
 def test_best_rate_is_the_lowest_of_equals(ladder: Ladder, stub: Path) -> None:
     cell = Cell("finetune", "vit", "plain", "tiny", 2)
     assert best_rate(ladder, stub, cell) is None
