@@ -20,6 +20,7 @@ from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.claiming import categories_beside, given_dataset
 from shards.directory import Directory, open_directory
+from shards.events import Listener, ignore
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes, write_file
 from shards.searching import search_categories
@@ -55,7 +56,9 @@ def open(
     return LiveDataset(dataset, split, epoch, targets, views)
 
 
-def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | None = None) -> Dataset:
+def open_dataset(
+    source: Spec | str | Path, categories: pa.Table | Path | str | None = None, listener: Listener = ignore
+) -> Dataset:
     """Return the Dataset of a spec or of a baked directory.
 
     Parameters
@@ -63,6 +66,7 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     source : see `open`
     categories : table or its Parquet file; by default those of the directory, else those of an earlier search in the user's
         cache, else those that a search finds
+    listener : called with each event of a search
 
     Raises
     ------
@@ -70,13 +74,13 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
         The spec, the directory or the categories are wrong, or the directory has an older format.
     """
     if isinstance(source, Spec):
-        return given_dataset(source, categories) or Dataset(source, find_categories(source))
+        return given_dataset(source, categories) or Dataset(source, find_categories(source, listener))
     if directory := baked_directory(source):
         return given_dataset(directory.spec, categories) or directory.dataset
     spec = load_spec(source)
     if categories is None:
         categories = categories_beside(source)
-    return given_dataset(spec, categories) or Dataset(spec, find_categories(spec))
+    return given_dataset(spec, categories) or Dataset(spec, find_categories(spec, listener))
 
 
 def open_some(
@@ -126,7 +130,7 @@ def baked_directory(source: str | Path) -> Directory | None:
     return directory
 
 
-def find_categories(spec: Spec) -> pa.Table:
+def find_categories(spec: Spec, listener: Listener = ignore) -> pa.Table:
     """Return the categories of a spec, cached or searched.
 
     A cached table is named after what decides it and after the SHA-256 of its content. A damaged one is searched again.
@@ -142,7 +146,7 @@ def find_categories(spec: Spec) -> pa.Table:
     name = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     table = next(_cached(name, spec.categories), None)
     if table is None:
-        table = search_categories(spec).table
+        table = search_categories(spec, listener=listener).table
         content = parquet_bytes(table)
         with suppress(OSError, RuntimeError, InputError):
             write_file(_cache_folder() / f"{name}-{hashlib.sha256(content).hexdigest()}.parquet", content)

@@ -72,7 +72,7 @@ def histogram_chart(title: str, histogram: Histogram, unit: str = "", section: s
     """
     low, mean, high = map(_short, (histogram.low, histogram.mean, histogram.high))
     span = f"all {low}{unit}" if low == high else f"{low} to {high}{unit}, mean {mean}{unit}"
-    svg = steps_svg(f"{section}: {title}", histogram.counts, histogram.edges, histogram.is_whole)
+    svg = steps_svg(f"{section}: {title}", *histogram.bars(), histogram.is_whole)
     return Chart(title, f"{histogram.n:,} {'value' if histogram.n == 1 else 'values'}: {span}", svg)
 
 

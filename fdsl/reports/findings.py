@@ -44,19 +44,26 @@ def duplicates(sample: Sample) -> list[list[Name]]:
 
 
 def similar_pairs(sample: Sample, n: int) -> list[Pair]:
-    """Return the most similar pairs of categories, most similar first.
+    """Return pairs of categories that look alike, most similar first.
 
-    Memory grows with the number of categories, not with its square.
+    Each is a category with the one most similar to it. None is in two pairs, or a few sparse ones would fill them all. Memory
+    grows with the number of categories, not with its square.
     """
     vectors = sample.spectra - sample.spectra.mean(axis=0)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    columns, pairs = np.arange(len(vectors)), list[Pair]()
+    candidates: list[Pair] = []
     for start in range(0, len(vectors), _BLOCK):
         similarity = vectors[start : start + _BLOCK] @ vectors.T
-        rows = columns[start : start + _BLOCK, None]
-        similarity[rows >= columns] = -np.inf  # each pair once
-        best = np.argsort(-similarity, axis=None, kind="stable")[:n]
-        for row, column in zip(*np.divmod(best, len(vectors)), strict=True):
-            if np.isfinite(similarity[row, column]):
-                pairs.append(Pair(float(similarity[row, column]), (start + int(row), int(column))))
-    return sorted(pairs, key=lambda pair: -pair.similarity)[:n]
+        rows = np.arange(len(similarity))
+        similarity[rows, start + rows] = -np.inf  # to itself
+        partners = similarity.argmax(axis=1)
+        values = similarity[rows, partners].tolist()
+        pairs = zip(values, (start + rows).tolist(), partners.tolist(), strict=True)
+        candidates += [Pair(value, (min(row, other), max(row, other))) for value, row, other in pairs if row != other]
+    chosen: list[Pair] = []
+    used: set[int] = set()
+    for pair in sorted(candidates, key=lambda pair: (-pair.similarity, pair.rows)):
+        if used.isdisjoint(pair.rows):
+            chosen.append(pair)
+            used.update(pair.rows)
+    return chosen[:n]

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_MAX_BINS = 64
+_MAX_BINS, _FEW_BINS = 64, 12
 _LIMIT = 2.0**500
 """Numbers beyond this are left out, so that no sum or index overflows."""
 
@@ -62,7 +63,7 @@ class Histogram:
         return self.total / self.n if self.n else math.nan
 
     @property
-    def counts(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Counts:
         """Numbers in each bin: int64 (bins,)."""
         return self._counts
 
@@ -72,7 +73,31 @@ class Histogram:
 
         Those of whole numbers lie halfway between two of them.
         """
-        return (self._first + np.arange(len(self._counts) + 1, dtype=np.float64)) * self.width - 0.5 * self.is_whole
+        return _edges(self._first, len(self._counts), self.width, self.is_whole)
+
+    def bars(self) -> tuple[Floats, Floats]:
+        """Return heights and edges of bars that end where the numbers end.
+
+        The first and the last bin may lie half outside the range, which would look like a dip. So they are cut there, and
+        their heights are numbers per width of a whole bin. One of which less than half is left is joined with its neighbour.
+
+        Returns
+        -------
+        heights : float64 (bars,)
+        edges : float64 (bars + 1,)
+        """
+        first, counts, width = self._first, self._counts, self.width
+        while len(counts) > max(_FEW_BINS, 2 * math.sqrt(self.n)):  # few numbers would fill single bins by chance
+            first, counts, width = *_halved(first, counts), 2 * width
+        heights, edges = counts.astype(np.float64), _edges(first, len(counts), width, self.is_whole)
+        if len(heights) < 2:
+            return heights, edges
+        edges[0], edges[-1] = self.low - 0.5 * self.is_whole, self.high + 0.5 * self.is_whole
+        for end, inner in ((0, 1), (-1, -2)):
+            if len(heights) > 1 and abs(edges[end] - edges[inner]) < 0.5 * width:
+                heights[inner] += heights[end]
+                heights, edges = np.delete(heights, end), np.delete(edges, inner)
+        return heights * width / np.diff(edges), edges
 
     def _widen(self) -> None:
         """Widen the bins until the range fits."""
@@ -81,10 +106,8 @@ class Histogram:
             finest = math.frexp(max(spread, abs(self.high) * 2.0**-40, 1 / _LIMIT))[1] - 6
             self._exponent = max(0, finest) if self.is_whole else finest
         while math.floor(self.high / self.width) - math.floor(self.low / self.width) >= _MAX_BINS:
-            halves = self._first + np.arange(len(self._counts))
             self._exponent += 1
-            self._first >>= 1
-            self._counts = np.bincount((halves >> 1) - self._first, self._counts).astype(np.int64)
+            self._first, self._counts = _halved(self._first, self._counts)
 
     def _grow(self, first: int, stop: int) -> None:
         """Add empty bins at the ends, as far as needed."""
@@ -94,3 +117,14 @@ class Histogram:
         after = max(0, stop - self._first - len(self._counts))
         self._first -= before
         self._counts = np.pad(self._counts, (before, after))
+
+
+def _halved(first: int, counts: Counts) -> tuple[int, Counts]:
+    """Return bins of twice the width: the number of the first one, and their counts."""
+    numbers = (first + np.arange(len(counts))) >> 1
+    return first >> 1, np.bincount(numbers - (first >> 1), counts).astype(np.int64)
+
+
+def _edges(first: int, n: int, width: float, is_whole: bool) -> Floats:
+    """Return the borders of n bins."""
+    return (first + np.arange(n + 1, dtype=np.float64)) * width - 0.5 * is_whole

@@ -40,7 +40,7 @@ def report(
     from fdsl.reports.document import document  # its packages are optional
 
     directory = None if isinstance(spec, Spec) else baked_directory(spec)
-    dataset = open_dataset(spec) if directory is None else directory.dataset
+    dataset = open_dataset(spec, listener=listener) if directory is None else directory.dataset
     names = draw_names(dataset, categories, instances, seed)
     stored = None if directory is None else read_stored(directory, listener)
     sample = measure(dataset, names, min(instances, dataset.spec.instances.total), listener)

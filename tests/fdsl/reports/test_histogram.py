@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fdsl.reports.histogram import Histogram
 
-NUMBERS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30)
+NUMBERS = st.lists(st.floats(-1e9, 1e9, allow_subnormal=False), min_size=1, max_size=30)
 
 
 def filled(*portions: object, is_whole: bool = False) -> Histogram:
@@ -58,3 +58,23 @@ def test_nothing_has_no_bins() -> None:
     histogram = filled([], [np.nan])
     assert (histogram.n, len(histogram.counts), len(histogram.edges)) == (0, 0, 1)
     assert np.isnan(histogram.mean)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (3, 200), (-400, 437), (0, 1001)])
+def test_bars_of_even_numbers_are_level(low: int, high: int, is_whole: bool) -> None:
+    """Bins are wider than the range in places; that must not look like a dip."""
+    numbers = np.arange(low, high + 1) if is_whole else np.linspace(low, high, 50_001)
+    heights, edges = filled(numbers, is_whole=is_whole).bars()
+    assert (edges[0], edges[-1]) == (low - 0.5 * is_whole, high + 0.5 * is_whole)
+    assert heights.min() > 0.9 * heights.max()
+    width = (heights * np.diff(edges)).sum() / len(numbers)
+    assert np.log2(width) == pytest.approx(np.round(np.log2(width)), abs=1e-9)
+
+
+def test_few_numbers_have_bars() -> None:
+    for numbers in ([5.0], [5.0, 5.0], [0.0, 1.0], [1.0, 1.0 + 1e-12]):
+        heights, edges = filled(numbers).bars()
+        assert len(edges) == len(heights) + 1
+        assert np.isfinite(heights).all()
+        assert (np.diff(edges) > 0).all()

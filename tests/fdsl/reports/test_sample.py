@@ -83,17 +83,25 @@ def test_equal_images_are_grouped(sample: Sample) -> None:
     assert duplicates(replace(sample, digests=digests)) == [[sample.names[k] for k in (1, 3, 7)]]
 
 
-def test_similar_pairs_are_those_of_the_whole_matrix(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_similar_pairs_are_nearest_neighbours(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two near each other, a third near both, a fourth near a fifth."""
     spectra = np.random.default_rng(0).normal(size=(11, 40)).astype(np.float32)
-    spectra[8] = spectra[2] + 0.01 * spectra[0]
+    noise = np.random.default_rng(1).normal(size=(3, 40)).astype(np.float32)
+    spectra[8], spectra[5], spectra[9] = (
+        spectra[2] + 0.01 * noise[0],
+        spectra[2] + 0.1 * noise[1],
+        spectra[3] + noise[2],
+    )
     monkeypatch.setattr("fdsl.reports.findings._BLOCK", 4)
+    first, second, *others = similar_pairs(replace(sample, spectra=spectra), 9)
+    assert (first.rows, second.rows) == ((2, 8), (3, 9))
     centred = spectra - spectra.mean(axis=0)
-    cosines = centred @ centred.T / np.outer(*[np.linalg.norm(centred, axis=1)] * 2)
-    expected = sorted(((cosines[a, b], (a, b)) for a in range(11) for b in range(a + 1, 11)), reverse=True)
-    pairs = similar_pairs(replace(sample, spectra=spectra), 9)
-    assert [pair.rows for pair in pairs] == [rows for _, rows in expected[:9]]
-    assert pairs[0].rows == (2, 8)
-    assert [pair.similarity for pair in pairs] == pytest.approx([value for value, _ in expected[:9]], abs=1e-5)
+    for pair in (first, second, *others):
+        a, b = (centred[row] / np.linalg.norm(centred[row]) for row in pair.rows)
+        assert pair.similarity == pytest.approx(a @ b, abs=1e-5)
+    rows = [row for pair in (first, second, *others) for row in pair.rows]
+    assert len(rows) == len(set(rows))
+    assert similar_pairs(replace(sample, spectra=spectra), 1) == [first]
 
 
 def test_one_category_has_no_pairs() -> None:
