@@ -13,12 +13,13 @@ from fdsl.ladders.ladder import Ladder, parse_ladder
 N_CLASSES, N_EACH = 3, 12
 
 STUB = """
-import json, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 
 words = [word for word in sys.argv[1:] if word not in ("--freeze", "--resume")]
 flags = dict(zip(words[::2], words[1::2]))
 out = Path(flags["--out"])
+(out / "environment.json").write_text(json.dumps(dict(os.environ)))
 with Path("started.txt").open("a") as file:
     file.write(flags["--out"] + "\\n")
 if Path("broken").exists() and str(out) in Path("broken").read_text():

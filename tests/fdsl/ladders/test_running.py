@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_ladder_runs_once(ladder: Ladder, stub: Path) -> None:
     run_ladder(ladder, stub, 1, events.append)
     assert started(stub) == paths
     assert events[-2] == Started("train", "out", "runs", 11, 11)
+
+
+def test_each_run_has_one_thread_and_gpu(ladder: Ladder, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run_ladder(ladder, stub, 2)
+    environments = [json.loads(path.read_text()) for path in stub.glob("**/environment.json")]
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {"1"}
+    assert {each["CUDA_VISIBLE_DEVICES"] for each in environments} == {"3", "5"}
 
 
 def test_more_seeds_keep_the_others(ladder: Ladder, stub: Path, target: Path) -> None:
