@@ -11,7 +11,7 @@ SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast test-pythons train-smoke test-train lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs pages clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train transfer transfer-gpu lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs pages clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-pythons compare goldens and tars of several interpreters: [PYTHONS="python3.11 python3.12"]'
 	@echo 'make train-smoke  bake a quick start and train on it for a minute, on two processes of this CPU'
 	@echo 'make test-train   run the trainer'"'"'s tests, with torch for CPUs in .venv-train'
+	@echo 'make transfer     pre-train and measure the gain on real images, in hours on 2 cores; transfer-gpu: at the published size'
 	@echo 'make lint         check style and types'
 	@echo 'make style        fix style where it can be fixed automatically'
 	@echo 'make bench        measure the speed, and compare it with the published procedures'
@@ -96,6 +97,15 @@ train-smoke: .venv-train/done
 	@rm -rf runs/smoke-$(FAMILY)
 	@OMP_NUM_THREADS=1 .venv-train/bin/torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node $(PROCESSES) -m trainer.pretrain --data data/quickstart-$(FAMILY) --config smoke --batch $$((100 / $(PROCESSES))) --seed $(SEED) --workers 1 --out runs/smoke-$(FAMILY)
 	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
+
+transfer: .venv-train/done
+	@.venv-train/bin/fdsl ladder run transfer -o runs/transfer --workers $(PROCESSES)
+	@.venv-train/bin/fdsl ladder report runs/transfer
+
+# With the torch of `pip install '.[train]'`; .venv-train has torch for CPUs.
+transfer-gpu:
+	@fdsl ladder run transfer-gpu -o runs/transfer-gpu
+	@fdsl ladder report runs/transfer-gpu
 
 lint: .venv/test
 	@$(BIN)/ruff format --check --quiet . || { echo 'ruff: files are not formatted; run `make style`'; exit 1; }

@@ -42,7 +42,7 @@ def list(name: str | None) -> None:
 @click.option("-o", "--out", type=PathType(file_okay=False), required=True, help="Folder of the results.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True,
-    help="Trainings at once, each on one thread of a CPU.",
+    help="Trainings at once, each on one thread and one GPU of CUDA_VISIBLE_DEVICES.",
 )  # fmt: skip
 @options(QUIET, LOG_JSON)
 def run(source: str, out: Path, workers: int, quiet: bool, log_json: Path | None) -> None:

@@ -182,24 +182,36 @@ def parse_ladder(mapping: object) -> Ladder:
 def shipped() -> dict[str, str]:
     """Return the YAML text of every shipped ladder by its name."""
     folder = Path(__file__).with_name("presets")
-    return {path.stem: read_bounded(path, MAX_YAML_BYTES).decode() for path in sorted(folder.glob("*.yaml"))}
+    paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: read_bounded(path, MAX_YAML_BYTES).decode() for path in paths}
 
 
 def load_ladder(ladder: str) -> Ladder:
     """Return a shipped ladder, or that of a YAML file.
+
+    Its key `base` names another one, whose keys it overrides.
 
     Raises
     ------
     InputError
         No such ladder or file, not YAML, or a wrong key or value.
     """
-    texts = shipped()
-    if ladder in texts:
-        return parse_ladder(parse_yaml(texts[ladder].encode(), ladder))
-    if not Path(ladder).is_file():
-        hint = suggestion(ladder, texts, "shipped: {}")
-        raise InputError(f"`ladder` (={ladder!r}) is neither a shipped ladder nor a file; {hint}")
+    mapping = _read(ladder)
     try:
-        return parse_ladder(read_yaml(Path(ladder)))
+        if isinstance(mapping, dict) and "base" in mapping:
+            base = _read(mapping.pop("base"))
+            mapping = {**base, **mapping} if isinstance(base, dict) else base
+        return parse_ladder(mapping)
     except InputError as error:
         raise InputError(f"{ladder}: {error}") from None
+
+
+def _read(ladder: object) -> object:
+    """Return the content of a shipped ladder or a file."""
+    texts = shipped()
+    if isinstance(ladder, str) and ladder in texts:
+        return parse_yaml(texts[ladder].encode(), ladder)
+    if not isinstance(ladder, str) or not Path(ladder).is_file():
+        hint = suggestion(str(ladder), texts, "shipped: {}")
+        raise InputError(f"`ladder` (={ladder!r}) is neither a shipped ladder nor a file; {hint}")
+    return read_yaml(Path(ladder))

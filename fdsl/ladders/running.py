@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from shards.opening import find_categories
 
 LADDER = "ladder.yaml"
 RESULT = "result.json"
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _LOG, _STDERR = "log.jsonl", "stderr.txt"
 _MAX_LOG_BYTES = 2**28
 _TAIL_BYTES = 2**14
@@ -89,7 +91,7 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
 
     Parameters
     ----------
-    n_workers : runs at once, each on one thread
+    n_workers : runs at once, each on one thread, and one GPU of CUDA_VISIBLE_DEVICES in turn
 
     Raises
     ------
@@ -157,8 +159,10 @@ class _Runs:
         self.pool = ThreadPoolExecutor(n_workers)
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.lock, self.is_stopping = threading.Lock(), False
-        # one thread per run: the same results with any number of workers
-        self.environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        gpus = os.environ.get(_GPUS, "").split(",")
+        self.gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for number in range(n_workers):
+            self.gpus.put(gpus[number % len(gpus)])
 
     def __enter__(self) -> _Runs:
         n_done = len(list(self.out.glob(f"**/{RESULT}")))
@@ -194,20 +198,24 @@ class _Runs:
     @contextmanager
     def _started(self, run: Run, errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Start a run, unless this is the end."""
-        with self.lock:
-            if self.is_stopping:
-                raise InputError(f"{run.path} was not started")
-            # -P: the folder of the results is no place to import from
-            process = subprocess.Popen(
-                [sys.executable, "-P", *run.arguments],
-                cwd=self.out, env=self.environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-            )  # fmt: skip
-            self.processes.add(process)
+        gpu = self.gpus.get()
+        # one thread: the same results with any number of workers
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, **({_GPUS: gpu} if gpu else {})}
         try:
+            with self.lock:
+                if self.is_stopping:
+                    raise InputError(f"{run.path} was not started")
+                # -P: the folder of the results is no place to import from
+                process = subprocess.Popen(
+                    [sys.executable, "-P", *run.arguments],
+                    cwd=self.out, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                )  # fmt: skip
+                self.processes.add(process)
             yield process
-        finally:
             with self.lock:
                 self.processes.discard(process)
+        finally:
+            self.gpus.put(gpu)
 
 
 def _last_line(path: Path) -> str:

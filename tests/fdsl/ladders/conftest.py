@@ -13,16 +13,19 @@ from fdsl.ladders.ladder import Ladder, parse_ladder
 N_CLASSES, N_EACH = 3, 12
 
 STUB = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 
 words = [word for word in sys.argv[1:] if word not in ("--freeze", "--resume")]
 flags = dict(zip(words[::2], words[1::2]))
 out = Path(flags["--out"])
+(out / "environment.json").write_text(json.dumps(dict(os.environ)))
 with Path("started.txt").open("a") as file:
     file.write(flags["--out"] + "\\n")
 if Path("broken").exists() and str(out) in Path("broken").read_text():
     sys.exit("trainer: the loss is nan")
+if Path("endless").exists() and str(out) in Path("endless").read_text():
+    signal.pause()
 if "--checkpoint" in flags:
     assert Path(flags["--checkpoint"]).exists()
 top1 = 40.0 + int(flags["--seed"]) + (10 if flags.get("--lr") == "0.003" else 0) + (5 if "--checkpoint" in flags else 0)

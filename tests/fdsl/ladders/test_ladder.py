@@ -66,6 +66,11 @@ def test_files_and_names_are_loaded(tmp_path: Path, target: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(small_mapping(target)))
     assert load_ladder(str(path)) == parse_ladder(small_mapping(target))
+    (tmp_path / "more.yaml").write_text(f"base: {path}\nseeds: 5")
+    assert load_ladder(str(tmp_path / "more.yaml")) == parse_ladder({**small_mapping(target), "seeds": 5})
+    (tmp_path / "more.yaml").write_text("base: [1]")
+    with pytest.raises(InputError, match=r"more\.yaml: `ladder` \(=\[1\]\) is neither"):
+        load_ladder(str(tmp_path / "more.yaml"))
     path.write_text("seeds: [")
     with pytest.raises(InputError, match=r"mine\.yaml` is not YAML"):
         load_ladder(str(path))

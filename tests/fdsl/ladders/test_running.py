@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def test_ladder_runs_once(ladder: Ladder, stub: Path) -> None:
     assert events[-2] == Started("train", "out", "runs", 11, 11)
 
 
+def test_each_run_has_one_thread_and_gpu(ladder: Ladder, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run_ladder(ladder, stub, 2)
+    environments = [json.loads(path.read_text()) for path in stub.glob("**/environment.json")]
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {"1"}
+    assert {each["CUDA_VISIBLE_DEVICES"] for each in environments} == {"3", "5"}
+
+
 def test_more_seeds_keep_the_others(ladder: Ladder, stub: Path, target: Path) -> None:
     run_ladder(ladder, stub)
     n_before = len(started(stub))
@@ -108,6 +118,24 @@ def test_failed_run_stops_and_resumes(ladder: Ladder, stub: Path) -> None:
     (stub / "broken").unlink()
     run_ladder(ladder, stub)
     assert len(started(stub)) == 11 + 1
+
+
+def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
+    """This would wait for ever otherwise."""
+    endless = "finetune/vit/scratch/tiny/2/rate-0.001"
+    stub.mkdir()
+    (stub / "endless").write_text(endless)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Advanced):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_ladder(ladder, stub, 2, interrupt)
+    assert read_result(stub / endless) is None
+    (stub / "endless").unlink()
+    run_ladder(ladder, stub, 2)
+    assert read_result(stub / endless) is not None
 
 
 def test_best_rate_is_the_lowest_of_equals(ladder: Ladder, stub: Path) -> None:
