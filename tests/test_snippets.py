@@ -53,6 +53,7 @@ UNRUN = {
     "torchrun": "tests/trainer parses and runs the trainer; train.py is timm's and not installed by it",
     "srun": "needs several machines with GPUs",
     ".": "activates an environment",
+    "mkdir": "makes a folder for Docker",
     "python train.py": "timm's own script, which its package does not contain",
     "docker": "needs Docker's daemon",
     "apptainer": "needs Apptainer",
