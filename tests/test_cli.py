@@ -199,6 +199,9 @@ def test_no_command_prints_help() -> None:
         (["sample", "--from-csv", ".", "-o", "x.parquet", "--log-json", "log"], "go with SPEC"),
         (["sample", "small.yaml", "-o", "table"], "'table' must end in .parquet"),
         (["preview", "small.yaml", "-o", "sheet.jpg"], "'sheet.jpg' must end in .png"),
+        (["preview", "small.yaml", "-o", "turn.webp"], "--turntable goes with -o NAME.webp"),
+        (["preview", "small.yaml", "-o", "turn.png", "--turntable"], "--turntable goes with -o NAME.webp"),
+        (["preview", "small.yaml", "-o", "a.webp", "--turntable", "--sweep", "points=100:200:2"], "do not go together"),
         (["verify", "x", "--seed", "1"], "--seed goes with --rerender N"),
     ],
 )
@@ -262,8 +265,6 @@ def test_plan_counts_and_writes_nothing(small: Path) -> None:
 def test_plan_takes_any_number_of_workers(small: Path) -> None:
     text = succeeded("plan", small, "--workers", 12_800)
     assert "with 4 workers" in text  # one per shard
-    for words in ("core-hours", " GB,", "files ", "GB per worker"):
-        assert words in text
 
 
 def test_plan_uses_categories_beside_a_baked_spec(copy: Path) -> None:
@@ -301,6 +302,25 @@ def test_preview_shows_given_or_baked_categories(small: Path, other_table: Path)
     given = sheet(small, "--categories-from", other_table)
     assert sheet("out/spec.yaml") == given
     assert sheet(small) != given
+
+
+def test_preview_selects_and_sweeps(small: Path) -> None:
+    """Rows are three categories and one instance each, columns four values."""
+    arguments = (small, "-o", "sheet.png", "--categories", "0,2:4", "--sweep", "points=100:1000:4")
+    assert succeeded("preview", *arguments, cwd=small.parent) == f"sheet.png: {44 + 4 * 132} x {40 + 3 * 132} px\n"
+    (small.parent / "sheet.png").unlink()
+    for wrong, words in (("--categories=0,4", "must be below 4"), ("--sweep=points=1:5:3", "must be at least 100")):
+        assert words in refused("preview", small, "-o", "sheet.png", wrong, cwd=small.parent)
+    assert not (small.parent / "sheet.png").exists()
+
+
+def test_preview_turns_images_of_a_baked_directory(baked: Path, tmp_path: Path) -> None:
+    arguments = (baked, "-o", "turn.webp", "--turntable", "--categories", "3:4", "--instances", "7:8")
+    text = succeeded("preview", *arguments, cwd=tmp_path)
+    assert text == "turn.webp: 60 frames of 176 x 172 px\n"
+    is_read, animation = cv2.imreadanimation(str(tmp_path / "turn.webp"))
+    assert is_read
+    assert len(animation.frames) == 60
 
 
 # Single images
@@ -358,7 +378,9 @@ def test_show_without_key_identifies_the_dataset(copy: Path) -> None:
 def test_show_refuses_other_keys(small: Path) -> None:
     folder = small.parent
     assert "must be CATEGORY_INSTANCE of six digits" in refused("show", small, "7_3", cwd=folder)
-    assert refused("show", small, "000004_000000", cwd=folder).endswith("is no image of small, split train, epoch 0")
+    assert refused("show", small, "000004_000000", cwd=folder).endswith(
+        "is not an image of small, split train, epoch 0"
+    )
     assert refused("show", small, "-o", "a.png", cwd=folder, status=2).endswith("see `fdsl show -h`")
     assert not (folder / "a.png").exists()
 

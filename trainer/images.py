@@ -25,8 +25,8 @@ LARGEST = 64 << 20  # bytes of an image's file
 LONGEST = 8  # times its shorter side: what validation sees of an image
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Transform = Callable[[np.ndarray], np.ndarray]
-Sample = tuple[bytes, int, str, int, int]
-"""Content, label, name for errors, visit, number in the split."""
+Sample = tuple[bytes | np.ndarray, int, str, int, int]
+"""File or pixels, label, name for errors, visit, number in the split."""
 
 
 def seed_all(*numbers: int) -> None:
@@ -75,7 +75,7 @@ def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor,
     content, label, name, visit, i = sample
     seed_all(seed, visit, i)
     try:
-        pixels = decode(content)
+        pixels = decode(content) if isinstance(content, bytes) else np.atleast_3d(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be decoded: {error}") from None
     return torch.from_numpy(transform(pixels)).permute(2, 0, 1), label

@@ -207,12 +207,12 @@ def opened_log(log: Path | None, *outputs: Path | str | None) -> Iterator[TextIO
             file.close()
 
 
-def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P]]:
-    """Return the option --out for a file of one type."""
+def file_option(*suffixes: str, required: bool) -> Callable[[Command[P]], Command[P]]:
+    """Return the option --out for a file of some types."""
 
     def check(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-        if path is not None and path.suffix != suffix:
-            raise click.BadParameter(f"{str(path)!r} must end in {suffix}", context, parameter)
+        if path is not None and path.suffix not in suffixes:
+            raise click.BadParameter(f"{str(path)!r} must end in {' or '.join(suffixes)}", context, parameter)
         return path
 
     return click.option(
@@ -221,7 +221,7 @@ def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P
         type=PathType(),
         required=required,
         callback=check,
-        help=f"{suffix} file to write.",
+        help=f"{' or '.join(suffixes)} file to write.",
     )
 
 

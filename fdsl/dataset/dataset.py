@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from fdsl.dataset.categories import check_table, table_sha256
-from fdsl.dataset.families import Image
+from fdsl.dataset.families import Image, solid
 from fdsl.dataset.spec import SPLITS, Spec, dataset_hash
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import Stream, domain
@@ -102,6 +102,19 @@ class Dataset:
             )
         samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
         return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
+
+    def turn(self, category: int, instance: int, n_frames: int) -> Iterator[Image]:
+        """Yield an image, turned once around its vertical axis.
+
+        Raises
+        ------
+        InputError
+            The family's images are flat.
+        """
+        spec = self.spec
+        return solid(spec.family).turn(
+            spec.params, spec.size_px, self.rows[category], self.stream(category, instance), n_frames
+        )
 
     def image(self, category: int, instance: int) -> Image:
         """Return one image: uint8 (size_px, size_px), grey.

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from fdsl import Spec, search_categories
-from tests.shards.conftest import family, spec
+from tests.shards.conftest import baked, family, spec
 
-__all__ = ["family", "spec", "table"]
+__all__ = ["baked", "family", "spec", "table"]
 
 
 @pytest.fixture(scope="session")
