@@ -44,7 +44,7 @@ class Training(Model):
 
     Attributes
     ----------
-    images_seen : 1 .. 10**9; images that the training takes in all, which is rounded to whole epochs
+    images_seen : 1 .. 10**9; images that the training takes in all, rounded to whole epochs; at least one epoch's
     recipe : options of the trainer
     """
 
@@ -144,6 +144,10 @@ class Ladder(Model):
         """`scratch` and the rungs, in order."""
         return (SCRATCH, *self.rungs)
 
+    def images_seen(self, rung: str) -> int:
+        """Return how many images a pre-training takes in all."""
+        return self.rungs[rung].images_seen or self.pretrain.images_seen
+
     def spec_of(self, rung: str) -> Spec:
         """Return the spec of a rung.
 
@@ -161,6 +165,11 @@ class Ladder(Model):
         if not spec.instances.validation:
             raise InputError(
                 f"rung `{rung}`: `instances.validation` (=0) must be at least 1, to watch the pre-training"
+            )
+        if (n_images := spec.n_images("train")) > (n_seen := self.images_seen(rung)):
+            raise InputError(
+                f"rung `{rung}`: `images_seen` (={n_seen:,}) must be at least the {n_images:,} images of an epoch; lower"
+                " `instances.train`"
             )
         return spec
 

@@ -10,7 +10,13 @@ import yaml
 
 from fdsl import InputError
 from fdsl.ladders.ladder import Ladder, load_ladder, parse_ladder, shipped
+from fdsl.ladders.plan import pretrainings
 from tests.fdsl.ladders.conftest import small_mapping
+
+
+def n_images(ladder: Ladder, data: str) -> int:
+    """The training images of the rung that `--data` names."""
+    return ladder.spec_of(Path(data.partition(":")[2]).stem).n_images("train")
 
 
 def test_rungs_change_the_base_spec(target: Path) -> None:
@@ -19,6 +25,7 @@ def test_rungs_change_the_base_spec(target: Path) -> None:
         "more": {"spec": {"categories": 7, "params": {"maps": [3, 3]}}},
         "other": {"spec": {"family": "rcdb", "instances": {"train": 9}}},
     }
+    mapping["pretrain"] = {"images_seen": 28}
     ladder = parse_ladder(mapping)
     more, other = ladder.spec_of("more"), ladder.spec_of("other")
     assert (more.categories, more.params.model_dump()["points"], more.params.model_dump()["maps"]) == (7, 100, (3, 3))
@@ -36,6 +43,11 @@ def test_shipped_ladders_are_valid(name: str) -> None:
     assert any(rung.shuffled for rung in ladder.rungs.values())
     assert any(kind.recipe.get("freeze") for kind in ladder.transfer.values())
     assert shipped()[name].startswith("# ")
+    runs = [run.flags for run in pretrainings(ladder)]
+    seen = {
+        int(flags[flags.index("--epochs") + 1]) * n_images(ladder, flags[flags.index("--data") + 1]) for flags in runs
+    }
+    assert seen == {ladder.pretrain.images_seen}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +60,7 @@ def test_shipped_ladders_are_valid(name: str) -> None:
         ("rungs", {"a/b": {}}, "must be 1 to 40 letters, digits, `.`, `_`, `-`"),
         ("rungs", {"a": {"spec": {"categories": 0}}}, "rung `a`: `categories` (=0) must be at least 1"),
         ("rungs", {"a": {"spec": {"instances": {"validation": 0}}}}, "rung `a`: `instances.validation` (=0) must be"),
+        ("rungs", {"a": {"images_seen": 7}}, "rung `a`: `images_seen` (=7) must be at least the 8 images of an epoch"),
         ("models", {"a": {"seed": 3}}, "a recipe may not set `seed`: the ladder sets it"),
         ("models", {"a": {"val-split": "x"}}, "a recipe may not set `val-split`: the ladder sets it"),
         ("transfer", {"a": {"images_seen": 1, "rates": []}}, "must have at least 1"),

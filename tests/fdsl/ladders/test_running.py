@@ -57,6 +57,14 @@ def test_arms_differ_in_their_weights_only(ladder: Ladder) -> None:
     }  # fmt: skip
 
 
+def test_larger_targets_need_more_images_seen(ladder: Ladder) -> None:
+    cell = next(iter(cells(ladder)))
+    with pytest.raises(
+        InputError, match=r"`images_seen` \(=60\) must be at least the 61 images of targets/tiny/2/seed-0"
+    ):
+        searches(ladder, cell, {("tiny", 2): 61})
+
+
 def test_search_uses_held_out_images(ladder: Ladder) -> None:
     for cell in cells(ladder):
         for run in searches(ladder, cell, SIZES):
