@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -28,15 +28,28 @@ OURS = (
 """Options of the trainer that a ladder sets itself."""
 
 
-def _refuse_ours(recipe: dict[str, Any]) -> dict[str, Any]:
+def _parse_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Spell options one way, so that each overrides the same one; refuse OURS."""
     for key in recipe:
         if key.replace("-", "_") in OURS:
             raise refusal(f"a recipe may not set `{key}`: the ladder sets it, see images_seen and seeds")
-    return recipe
+    return {key.replace("-", "_"): value for key, value in recipe.items()}
 
 
-Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_refuse_ours)]
+def _refuse_equal(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse equal values, whose runs would share a folder."""
+    if len({*values}) < len(values):
+        raise ValueError("must differ from each other")
+    return values
+
+
+Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_parse_recipe)]
 """Options of the trainer, `batch: 64` for `--batch 64`."""
+
+Value = TypeVar("Value")
+Several = Annotated[
+    tuple[Value, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
+]
 
 
 class Training(Model):
@@ -61,7 +74,7 @@ class Transfer(Training):
         begins at a tenth and ends at a hundredth of it.
     """
 
-    rates: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+    rates: Several[Rate]
 
     @model_validator(mode="after")
     def _leave_rates_alone(self) -> Transfer:
@@ -102,7 +115,7 @@ class Target(Model):
     data: str
     train: str = "train"
     test: str = "test"
-    labels: Annotated[tuple[Count | Literal["all"], ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+    labels: Several[Count | Literal["all"]]
     held: Count = 100
 
 
@@ -135,7 +148,7 @@ class Ladder(Model):
     def _check_names(self) -> Ladder:
         if SCRATCH in self.rungs:
             raise refusal(f"`rungs` may not have the name `{SCRATCH}`: every ladder has that arm")
-        for name in {*self.transfer} & {"data", "pretrain"}:
+        for name in {*self.transfer} & {"data", "pretrain", "targets"}:
             raise refusal(f"`transfer` may not have the name `{name}`: a folder of the ladder has it")
         return self
 

@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
     def search_path(self, rate: float) -> str:
         """Return the folder of the run that tries a learning rate."""
-        return f"{'/'.join(map(str, self))}/rate-{rate:g}"
+        return f"{'/'.join(map(str, self))}/rate-{rate}"
 
     def trial_path(self, seed: int) -> str:
         """Return the folder of the run that is measured on the test split."""
@@ -137,4 +137,5 @@ def _flags(training: Training, data: str, n_images: int, seed: int) -> tuple[str
 
 
 def _text(value: float | str) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value without the rounding errors of a tenth of it."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def test_rungs_change_the_base_spec(target: Path) -> None:
     more, other = ladder.spec_of("more"), ladder.spec_of("other")
     assert (more.categories, more.params.model_dump()["points"], more.params.model_dump()["maps"]) == (7, 100, (3, 3))
     assert (other.family, other.instances.train, other.instances.validation) == ("rcdb", 9, 1)
+
+
+def test_recipes_override_options_of_either_spelling(target: Path) -> None:
+    mapping = small_mapping(target)
+    mapping["pretrain"]["recipe"] = {"crop-scale": 0.5}
+    mapping["models"]["vit"]["crop_scale"] = 0.25
+    mapping["rungs"] = {"plain": {"recipe": {"crop-scale": 0.1234567}}}
+    (run,) = pretrainings(parse_ladder(mapping))
+    assert [value for flag, value in pairwise(run.flags) if flag == "--crop-scale"] == ["0.1234567"]
 
 
 def test_every_ladder_has_an_arm_from_scratch(ladder: Ladder) -> None:
@@ -65,7 +75,10 @@ def test_shipped_ladders_are_valid(name: str) -> None:
         ("models", {"a": {"val-split": "x"}}, "a recipe may not set `val-split`: the ladder sets it"),
         ("transfer", {"a": {"images_seen": 1, "rates": []}}, "must have at least 1"),
         ("transfer", {"a": {"images_seen": 1, "rates": [1.0], "recipe": {"lr": 1.0}}}, "may not set `lr`: `rates` do"),
+        ("transfer", {"a": {"images_seen": 1, "rates": [1.0], "recipe": {"min-lr": 1.0}}}, "may not set `min_lr`"),
+        ("transfer", {"a": {"images_seen": 1, "rates": [1.0, 1.0]}}, "(=[1.0, 1.0]) must differ from each other"),
         ("transfer", {"data": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `data`"),
+        ("transfer", {"targets": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `targets`"),
         ("targets", {"a": {"data": ".", "labels": ["some"]}}, "'some'"),
     ],
 )  # fmt: skip
