@@ -62,8 +62,8 @@ class Idx:
         if not 0 <= low <= high <= LARGEST_LABEL:
             raise InputError(f"`{file}` has labels {low}..{high}; they must be in 0..{LARGEST_LABEL:,}")
         self.n_classes = high + 1
-        digest = hashlib.sha256(self.images)
-        digest.update(self.labels)
+        digest = hashlib.sha256(self.images.data)
+        digest.update(self.labels.data)
         self.hash = digest.hexdigest()
 
     def __len__(self) -> int:
