@@ -120,6 +120,16 @@ def test_failed_run_stops_and_resumes(ladder: Ladder, stub: Path) -> None:
     assert len(started(stub)) == 11 + 1
 
 
+def test_killed_run_is_no_result(ladder: Ladder, stub: Path) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    (stub.parent / "stub" / "trainer" / "pretrain.py").write_text(code)
+    with pytest.raises(
+        InputError, match=r"finetune/vit/scratch/tiny/2/rate-0.003 failed: killed by signal 9; finished"
+    ):
+        run_ladder(ladder, stub)
+    assert list(stub.glob(f"**/{RESULT}")) == []
+
+
 def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
     """This would wait for ever otherwise."""
     endless = "finetune/vit/scratch/tiny/2/rate-0.001"
