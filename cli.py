@@ -139,7 +139,7 @@ def plan(spec: str, workers: int | None) -> None:
     from fdsl.console.results import plan_lines
     from fdsl.dataset.sources import load_spec
     from fdsl.reports.estimate import estimate
-    from shards.card import few_shards_warning
+    from shards.card import few_shards_warning, many_shards_warning
     from shards.claiming import categories_beside
     from shards.executors.local import LocalExecutor
 
@@ -147,7 +147,8 @@ def plan(spec: str, workers: int | None) -> None:
     cost = estimate(loaded, categories_beside(spec))
     for line in plan_lines(loaded, cost, workers or LocalExecutor().n_workers):
         say(line)
-    if warning := few_shards_warning(loaded.categories, cost.n_shards["train"]):
+    few = few_shards_warning(loaded.categories, cost.n_shards["train"])
+    for warning in filter(None, (few, many_shards_warning(sum(cost.n_shards.values())))):
         say(f"warning: {warning}", err=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 
 VERSION = version("fdsl")
@@ -31,6 +32,7 @@ def version_lines() -> Iterator[str]:
     yield f"kernels   {f'compiled into {cache.cache_path} and such folders' if cache else 'not compiled: NUMBA_DISABLE_JIT'}"
 
 
+@cache
 def shared_versions() -> dict[str, str]:
     """Return the versions that machines must share.
 

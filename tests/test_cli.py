@@ -282,6 +282,16 @@ def test_plan_warns_of_few_shards(tmp_path: Path) -> None:
     assert "warning" not in fdsl("plan", path).stderr
 
 
+def test_plan_warns_of_many_shards(tmp_path: Path) -> None:
+    path = tmp_path / "many.yaml"
+    path.write_text(
+        yaml.safe_dump({**SMALL, "categories": 1000, "instances": {"train": 140}, "shards": {"samples": 1}})
+    )
+    assert fdsl("plan", path).stderr == (
+        "warning: 140,000 shards: the trainer reads 130,000 at most; raise `shards.samples`\n"
+    )
+
+
 # Categories and previews
 
 

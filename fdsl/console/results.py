@@ -81,6 +81,8 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
     n_done = status.n_shards - len(status.missing)
     yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
     yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"
+    if status.removed_to is not None:
+        yield f"shipped    {count(status.n_removed, 'shard'):>12} to {status.removed_to}, removed here"
     if status.images_per_s is not None:
         yield f"rate       {format_rate(status.images_per_s):>12} images/s by all machines, over the last 10 min of work"
     if status.idle_s is not None:
@@ -125,7 +127,7 @@ def failure_line(out: Path | str, failures: dict[str, str]) -> str:
     return f"{out}: {name}{more} failed: {reason}; finished shards are kept"
 
 
-def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
+def shipped_lines(destination: str, result: Shipped, follow: bool) -> Iterator[str]:
     """Yield what was sent, and the next step."""
     if result.n_found:
         yield f"{destination}: {count(result.n_found, 'shard')} already there, skipped"
@@ -135,7 +137,8 @@ def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
         yield f"{destination} is complete; next: fdsl urls {shlex.quote(destination)}"
     elif not result.failures:
         missing = count(result.n_missing, "shard") if result.n_missing else "the index"
-        yield f"{destination} misses {missing}, not baked yet; run the same command after the bake, or with --follow"
+        step = "" if follow else "; run the same command after the bake, or with --follow"
+        yield f"{destination} misses {missing}, not baked yet{step}"
 
 
 def missing_line(out: Path | str, missing: Sequence[str]) -> str:
