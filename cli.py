@@ -11,6 +11,7 @@ import click
 from fdsl.console import exits
 from fdsl.console.cluster import ship, slurm, status, urls
 from fdsl.console.exits import say
+from fdsl.console.ladder import ladder
 from fdsl.console.options import (
     CATEGORIES_FROM,
     EXECUTOR,
@@ -25,14 +26,17 @@ from fdsl.console.options import (
     SPEC,
     SPLIT,
     STDOUT,
+    VERSION,
     WORKERS,
     PathType,
     example,
     file_option,
     options,
+    preset_names,
+    specs,
 )
 from fdsl.console.pictures import preview, report, show
-from fdsl.console.process import prepare
+from fdsl.console.process import prepare, require_memory
 from fdsl.console.work import Job, job
 
 if TYPE_CHECKING:
@@ -48,16 +52,17 @@ def _choose_seed(seed: int | None, rerender: int) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=True)
-@click.version_option(package_name="fdsl", prog_name="fdsl")
+@VERSION
 def fdsl() -> None:
     """Bake image datasets from formulas into verified WebDataset shards.
 
     SPEC is a preset (`fdsl presets` lists them) or a YAML file.
     """
+    require_memory()
 
 
 @fdsl.command(epilog=example("fdsl presets rcdb-1k > mine.yaml"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=preset_names)
 def presets(name: str | None) -> None:
     """List the presets, or print one as YAML."""
     from fdsl.dataset.sources import load_spec, preset_text, presets
@@ -74,7 +79,7 @@ def presets(name: str | None) -> None:
 
 
 @fdsl.command(epilog=example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=specs)
 @file_option(".parquet", required=False)
 @click.option("--categories", type=int, help="Number of categories; the spec's by default.")
 @click.option("--seed", type=int, help="Seed; the spec's by default.")
@@ -135,7 +140,7 @@ def plan(spec: str, workers: int | None) -> None:
     from fdsl.console.results import plan_lines
     from fdsl.dataset.sources import load_spec
     from fdsl.reports.estimate import estimate
-    from shards.card import few_shards_warning
+    from shards.card import few_shards_warning, many_shards_warning
     from shards.claiming import categories_beside
     from shards.executors.local import LocalExecutor
 
@@ -143,7 +148,8 @@ def plan(spec: str, workers: int | None) -> None:
     cost = estimate(loaded, categories_beside(spec))
     for line in plan_lines(loaded, cost, workers or LocalExecutor().n_workers):
         say(line)
-    if warning := few_shards_warning(loaded.categories, cost.n_shards["train"]):
+    few = few_shards_warning(loaded.categories, cost.n_shards["train"])
+    for warning in filter(None, (few, many_shards_warning(sum(cost.n_shards.values())))):
         say(f"warning: {warning}", err=True)
 
 
@@ -245,7 +251,7 @@ def repair(
         )
 
 
-for _command in (preview, report, show, slurm, status, ship, urls):
+for _command in (ladder, preview, report, show, slurm, status, ship, urls):
     fdsl.add_command(_command)
 
 

@@ -1,6 +1,7 @@
 """Fills in the output of the commands that the pages show.
 
 A fenced block marked `console` holds commands, each after `$ `, and their output.
+A command goes on in lines that begin with `>`.
 
     python docs/make.py [PAGE ...]            # runs the commands and writes the pages; all pages by default
     python docs/make.py --check [PAGE ...]    # compares only; exits 1 and names the pages that differ
@@ -47,6 +48,8 @@ VARYING = {
     r"|(?<='shard_bytes': \[)\d+|[\d,]+(?= \|$)",
     "hash of a file, by release of isal or pyarrow": r"(?<=sha256[\"']: [\"'])[0-9a-f]{64}"
     r"|(?<='shard_sha256': \[')[0-9a-f]{64}",
+    "estimate": r"(?<=^size ) +[\d.,]+ GB, [\d,]+|(?<=^CPU time ) +[\d.,]+|(?<=^time ) +.*?(?= with)|(?<=^memory ) +[\d.]+"
+    r"|(?<=^accepted ) +[\d.]+(?=%)",
     "versions": r"(?<=^    )(?:python|numba|llvmlite|numpy|isal|pyarrow|platform): .*$",
 }
 """What may differ between two runs or two machines: a regular expression for each."""
@@ -78,8 +81,10 @@ def filled(page: str, folder: Path) -> str:
 
     def fill(match: re.Match[str]) -> str:
         old = match[0]
-        commands = [line[2:] for line in old.splitlines() if line.startswith("$ ")]
-        new = "".join(f"$ {command}\n{run(command, folder)}" for command in commands)
+        commands = re.findall(r"^\$ (.*\n(?:>.*\n)*)", old, re.MULTILINE)
+        new = "".join(
+            f"$ {command}{run(re.sub('^> ?', '', command, flags=re.MULTILINE), folder)}" for command in commands
+        )
         return old if masked(old) == masked(new) else new
 
     return _BLOCK.sub(fill, page)
@@ -120,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             new = filled(old, Path(folder))
             if new != old and options.check:
                 n_stale += 1
-                print(f"{path}: a command prints something else; `make docs` updates the page")
+                print(f"{path}: a command prints something else; `make pages` updates the page")
             elif new != old:
                 path.write_text(new)
                 print(f"wrote {path}")

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from shards.searching import SearchResult as SearchResult
     from shards.searching import search_categories as search_categories
     from shards.shipping import Shipped as Shipped
-    from shards.shipping import loader_urls as loader_urls
     from shards.shipping import ship as ship
     from shards.status import Status as Status
     from shards.status import read_status as read_status
+    from shards.urls import loader_urls as loader_urls
     from shards.verifying import Verified as Verified
     from shards.verifying import verify as verify
 
@@ -76,8 +76,9 @@ _NAMES = {
     "shards.problems": ["Problem"],
     "shards.repairing": ["Repaired", "repair"],
     "shards.searching": ["SearchResult", "search_categories"],
-    "shards.shipping": ["Shipped", "loader_urls", "ship"],
+    "shards.shipping": ["Shipped", "ship"],
     "shards.status": ["Status", "read_status"],
+    "shards.urls": ["loader_urls"],
     "shards.verifying": ["Verified", "verify"],
 }
 """Public names by module, as above."""

@@ -13,6 +13,8 @@ from shards.receipts import Receipt
 
 FEW_SHARDS, MANY_CATEGORIES = 64, 1000
 _MAX_NAMES = 50_000
+MAX_SHARDS = 130_000
+"""Number of shards whose _info.json is surely within the 16 MiB that the trainer reads."""
 
 
 def few_shards_warning(n_categories: int, n_train_shards: int) -> str | None:
@@ -23,6 +25,13 @@ def few_shards_warning(n_categories: int, n_train_shards: int) -> str | None:
         f"only {n_train_shards} train shards: stock loaders silently drop data when there are fewer shards than"
         f" GPUs x loader workers; lower `shards.samples` until there are {FEW_SHARDS} or more"
     )
+
+
+def many_shards_warning(n_shards: int) -> str | None:
+    """Return a warning if the trainer needs fewer shards."""
+    if n_shards <= MAX_SHARDS:
+        return None
+    return f"{n_shards:,} shards: the trainer reads {MAX_SHARDS:,} at most; raise `shards.samples`"
 
 
 _CARD = """\

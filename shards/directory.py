@@ -25,6 +25,7 @@ from shards.layout import (
     INFO,
     RECEIPTS,
     SAMPLES,
+    SHIPPED,
     SPEC,
     receipt_file,
     samples_file,
@@ -33,11 +34,12 @@ from shards.layout import (
 )  # fmt: skip
 from shards.manifest import Manifest, read_manifest
 from shards.receipts import MAX_BYTES, Receipt, parse_receipt
+from shards.removed import is_removed
 from shards.stores.contract import Entry, Store
 from shards.stores.folder import Folder
 from shards.stores.places import open_store
 
-_N_READERS = 16
+N_READERS = 16
 """Receipts read at a time."""
 
 
@@ -115,27 +117,30 @@ class Directory:
     def finished(self, shard: Shard) -> Receipt | None:
         """Return the receipt of a finished shard.
 
-        None if it is not done, or lacks some of its bytes.
+        None if it is not done, or lacks some of its bytes. Bytes that were removed after shipping are not lacking.
         """
         receipt = self._usable_receipt(shard)
-        if receipt is None or self.store.stat(samples_file(shard)) is None:
+        if receipt is None:
             return None
-        tar = self.store.stat(tar_file(shard))
-        return receipt if tar is not None and tar.n_bytes == receipt.bytes else None
+        samples, tar = self.store.stat(samples_file(shard)), self.store.stat(tar_file(shard))
+        if samples is None or tar is None:
+            return receipt if self.store.stat(SHIPPED) else None
+        return receipt if tar.n_bytes == receipt.bytes else None
 
     def all_finished(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
-        """Return the receipts of the shards that have all their bytes.
+        """Return the receipts of the shards that have all their bytes; see `finished`.
 
         Lists the store's folders once, unless the shards are a small part. Reads several receipts at a time.
         """
         if 10 * len(shards) < len(plan_shards(self.spec)):  # listing all would take longer
             return _read_at_once(self.finished, shards)
         entries = self.entries()
-        whole = [shard for shard in shards if all(name in entries for name in shard_files(shard))]
+        removed = {shard for shard in shards if is_removed(shard, entries)}
+        whole = [shard for shard in shards if shard in removed or all(name in entries for name in shard_files(shard))]
         return {
             shard: receipt
             for shard, receipt in self.receipts(whole).items()
-            if entries[tar_file(shard)].n_bytes == receipt.bytes
+            if shard in removed or entries[tar_file(shard)].n_bytes == receipt.bytes
         }
 
     def entries(self) -> dict[str, Entry]:
@@ -159,7 +164,7 @@ class Directory:
 
 def _read_at_once(read: Callable[[Shard], Receipt | None], shards: Sequence[Shard]) -> dict[Shard, Receipt]:
     """Return the receipts that exist, read by several threads."""
-    with ThreadPoolExecutor(_N_READERS) as pool:
+    with ThreadPoolExecutor(N_READERS) as pool:
         receipts = zip(shards, pool.map(read, shards), strict=True)
         return {shard: receipt for shard, receipt in receipts if receipt is not None}
 

@@ -19,6 +19,9 @@ INDEX, CARD, INFO = "shards.parquet", "README.md", "_info.json"
 SUMS = "SHA256SUMS"
 """Hashes of all files, for the receiver of a shipped dataset: `sha256sum --check SHA256SUMS`."""
 
+SHIPPED = "shipped.txt"
+"""Names the place that has the files of shards which `fdsl ship --remove-local` removed here."""
+
 LOCK = ".bake.lock"
 """Byte k is locked by the process that bakes shard k of the plan."""
 

@@ -131,7 +131,7 @@ def baked_directory(source: str | Path) -> Directory | None:
 
 
 def find_categories(spec: Spec, listener: Listener = ignore) -> pa.Table:
-    """Return the categories of a spec, from the user's cache or a search.
+    """Return the categories of a spec, cached or searched.
 
     A cached table is named after what decides it and after the SHA-256 of its content. A damaged one is searched again.
     Without a cache that can be written, each call searches.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Iterable
 
@@ -12,7 +11,7 @@ from fdsl.primitives.errors import InputError
 from shards.executors.contract import Executor, Failed
 from shards.executors.local import LocalExecutor
 from shards.layout import RECEIPTS, SPEC, receipt_file
-from shards.stores.contract import Store, write_content
+from shards.stores.contract import Store, probed
 
 
 def require_shared(store: Store, executor: Executor, name: str = SPEC) -> None:
@@ -43,12 +42,8 @@ def require_shared_output(store: Store, executor: Executor) -> None:
     """
     if isinstance(executor, LocalExecutor):
         return
-    probe = f".probe.{secrets.token_hex(8)}.tmp"
-    write_content(store, probe, probe.encode())
-    try:
-        require_shared(store, executor, probe)
-    finally:
-        store.delete(probe)
+    with probed(store) as name:
+        require_shared(store, executor, name)
 
 
 def require_baked(store: Store, executor: Executor, shards: Iterable[Shard]) -> None:

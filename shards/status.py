@@ -12,6 +12,7 @@ from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
 from shards.directory import Directory, open_directory
 from shards.layout import INFO, failure_file, receipt_file, shard_files, tar_file
+from shards.removed import is_removed, removed_to
 from shards.stores.contract import Entry
 
 _WINDOW_S = 600.0
@@ -35,7 +36,9 @@ class Status:
     n_shards : number of shards of the plan
     n_images : number of images of the plan
     n_images_done : number of images of the shards that are done
-    n_bytes_done : size of their tars
+    n_bytes_done : size of their tars that are here
+    n_removed : shards that are done, and were removed here after shipping
+    removed_to : the place that has them; None if there are none
     missing : names of the shards that are not done
     failures : those of them that failed, by name, with the machine and the reason; the first hundred
     images_per_s : over the last ten minutes before the newest receipt, by all machines; None with fewer than two receipts
@@ -49,6 +52,8 @@ class Status:
     n_images: int
     n_images_done: int
     n_bytes_done: int
+    n_removed: int
+    removed_to: str | None
     missing: tuple[str, ...]
     failures: dict[str, str]
     images_per_s: float | None
@@ -80,7 +85,8 @@ def read_status(out: Path | str) -> Status:
     """
     directory = open_directory(out)
     entries, planned = directory.entries(), plan_shards(directory.spec)
-    done = [shard for shard in planned if all(name in entries for name in shard_files(shard))]
+    removed = {shard for shard in planned if is_removed(shard, entries)}
+    done = [shard for shard in planned if shard in removed or all(name in entries for name in shard_files(shard))]
     is_done = set(done)
     missing = [shard for shard in planned if shard not in is_done]
     times = [entries[receipt_file(shard)].modified for shard in done]
@@ -90,7 +96,9 @@ def read_status(out: Path | str) -> Status:
         n_shards=len(planned),
         n_images=sum(shard.n_samples for shard in planned),
         n_images_done=sum(shard.n_samples for shard in done),
-        n_bytes_done=sum(entries[tar_file(shard)].n_bytes or 0 for shard in done),
+        n_bytes_done=sum(entries[tar_file(shard)].n_bytes or 0 for shard in is_done - removed),
+        n_removed=len(removed),
+        removed_to=removed_to(directory.store) if removed else None,
         missing=tuple(shard.name for shard in missing),
         failures=_failures(directory, missing, entries),
         images_per_s=_rate(done, times),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,13 +26,15 @@ from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.index import index_table, info, info_before_0_2
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, receipt_file, tar_file
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, receipt_file, shard_files, tar_file
 from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
 from shards.receipts import Receipt
+from shards.removed import is_removed, removed_to
 from shards.sharing import require_shared
 from shards.stores.contract import Entry, Store
+from shards.stores.places import open_store
 
 _INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
 """Limits of the size of shards.parquet and of _info.json: without shards, and added per shard."""
@@ -153,14 +156,18 @@ def verify_shards(
     chosen = selection.shards
     entries = directory.entries()
     names = {name.rstrip("/") for name in entries}
-    existing = [shard for shard in chosen if {receipt_file(shard), tar_file(shard)} & names]
+    removed = [shard for shard in chosen if is_removed(shard, entries)]
+    here = [shard for shard in chosen if {receipt_file(shard), tar_file(shard)} & names]
+    existing = [shard for shard in here if not is_removed(shard, entries)]
     positions = selection.positions(existing)
     if positions:
         with uninterrupted():
             directory.spec.family_module.compile_kernels()
     findings = _check_shards(directory, existing, positions, executor, listener)
-    unbaked = set(chosen).difference(existing)
+    unbaked = set(chosen).difference(existing, removed)
     problems = [Problem(Kind.UNBAKED, f"{shard.name}.tar", "is not baked") for shard in chosen if shard in unbaked]
+    lost, removed_notes = _check_removed(directory, removed)
+    problems += lost
     problems += _explained((problem for finding in findings for problem in finding.problems), manifest)
     if selection.is_everything:
         problems += [*_surplus_files(directory, entries), *_index_problems(directory)]
@@ -168,10 +175,30 @@ def verify_shards(
         n_shards=sum(finding.n_images > 0 for finding in findings),
         n_images=sum(finding.n_images for finding in findings),
         problems=tuple(problems),
-        notes=tuple(image_notes(directory.spec, existing, findings)),
+        notes=(*removed_notes, *image_notes(directory.spec, existing, findings)),
         n_rerendered=sum(map(len, positions.values())),
         format=manifest.format,
     )
+
+
+def _check_removed(directory: Directory, removed: list[Shard]) -> tuple[list[Problem], list[str]]:
+    """Return the problems and notes of shards that were removed after shipping.
+
+    Lists the place that has them; reads none.
+    """
+    if not removed:
+        return [], []
+    place, receipts = removed_to(directory.store), directory.receipts(removed)
+    entries = Directory(open_store(place, "destination"), directory.dataset).entries()
+
+    def is_there(shard: Shard) -> bool:
+        is_whole = shard in receipts and all(name in entries for name in shard_files(shard))
+        return is_whole and entries[tar_file(shard)].n_bytes == receipts[shard].bytes
+
+    lost = [shard for shard in removed if not is_there(shard)]
+    detail = f"was removed after shipping, and is not whole at {place}"
+    note = f"{len(removed) - len(lost):,} shards are only at {place}; `fdsl verify {shlex.quote(place)}` checks them"
+    return [Problem(Kind.SHARD, tar_file(shard), detail) for shard in lost], [note]
 
 
 def _check_shards(

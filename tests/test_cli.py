@@ -95,7 +95,7 @@ def test_installed_command_runs(small: Path) -> None:
             cwd=small.parent, env=environment, encoding="utf-8", capture_output=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
 
-    assert run("--version").stdout.startswith("fdsl, version ")
+    assert run("--version").stdout.startswith("fdsl 0.")
     baked = run("bake", "small.yaml", "-o", "größe", "--workers", "1")
     assert (baked.returncode, ": baked 32 images in 4 shards, " in baked.stdout) == (0, True), baked.stderr
     assert (small.parent / "größe" / "_info.json").exists()
@@ -169,6 +169,13 @@ def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = succeeded("-h")
     assert "..." not in text.split("Commands:")[1]
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version_names_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = dict(line.split(maxsplit=1) for line in succeeded("--version").splitlines())
+    assert lines.keys() >= {"fdsl", "python", "numba", "numpy", "isal", "platform", "kernels"}
+    folder = lines["kernels"].removeprefix("compiled into ").removesuffix(" and such folders")
+    assert Path(folder).is_dir()
 
 
 def test_no_command_prints_help() -> None:
@@ -258,8 +265,6 @@ def test_plan_counts_and_writes_nothing(small: Path) -> None:
 def test_plan_takes_any_number_of_workers(small: Path) -> None:
     text = succeeded("plan", small, "--workers", 12_800)
     assert "with 4 workers" in text  # one per shard
-    for words in ("core-hours", " GB,", "files ", "GB per worker"):
-        assert words in text
 
 
 def test_plan_uses_categories_beside_a_baked_spec(copy: Path) -> None:
@@ -275,6 +280,16 @@ def test_plan_warns_of_few_shards(tmp_path: Path) -> None:
     assert "warning: only 10 train shards" in fdsl("plan", path).stderr
     path.write_text(yaml.safe_dump({**spec, "shards": {"samples": 1000}}))
     assert "warning" not in fdsl("plan", path).stderr
+
+
+def test_plan_warns_of_many_shards(tmp_path: Path) -> None:
+    path = tmp_path / "many.yaml"
+    path.write_text(
+        yaml.safe_dump({**SMALL, "categories": 1000, "instances": {"train": 140}, "shards": {"samples": 1}})
+    )
+    assert fdsl("plan", path).stderr == (
+        "warning: 140,000 shards: the trainer reads 130,000 at most; raise `shards.samples`\n"
+    )
 
 
 # Categories and previews
@@ -373,7 +388,9 @@ def test_show_without_key_identifies_the_dataset(copy: Path) -> None:
 def test_show_refuses_other_keys(small: Path) -> None:
     folder = small.parent
     assert "must be CATEGORY_INSTANCE of six digits" in refused("show", small, "7_3", cwd=folder)
-    assert refused("show", small, "000004_000000", cwd=folder).endswith("is no image of small, split train, epoch 0")
+    assert refused("show", small, "000004_000000", cwd=folder).endswith(
+        "is not an image of small, split train, epoch 0"
+    )
     assert refused("show", small, "-o", "a.png", cwd=folder, status=2).endswith("see `fdsl show -h`")
     assert not (folder / "a.png").exists()
 
@@ -688,10 +705,19 @@ def test_unknown_url_as_out_is_refused(url: str, small: Path) -> None:
     assert list(small.parent.iterdir()) == [small]
 
 
-def test_dangling_link_as_out_is_named(small: Path) -> None:
-    link = small.parent / "out"
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("out", "is a link to nowhere, which does not exist"),
+        ("out/samples", "is a symbolic link; put a folder in its place"),
+        ("out/receipts", "is a symbolic link; put a folder in its place"),
+    ],
+)
+def test_dangling_link_is_named(name: str, words: str, small: Path) -> None:
+    link = small.parent / name
+    link.parent.mkdir(exist_ok=True)
     link.symlink_to("nowhere")
-    assert "is a link to nowhere, which does not exist" in refused("bake", small, "-o", link)
+    assert f"`{link}` {words}" in refused("bake", small, "-o", small.parent / "out")
 
 
 def test_wrong_categories_name_their_file(small: Path, copy: Path) -> None:

@@ -28,7 +28,7 @@ _WATCH_S = 5.0
 """Time between two prints of `fdsl status --watch`."""
 
 
-@click.command(epilog=example("fdsl slurm rcdb-21k -o data/rcdb-21k --submit -- --partition=cpu --time=1:00:00"))
+@click.command(epilog=example("fdsl slurm rcdb-21k -o data/rcdb-21k --submit -- --time=1:00:00"))
 @SPEC
 @options(NEW_OUT, CATEGORIES_FROM, PARTS, TASK_WORKERS, ROUNDS, SUBMIT, QUIET)
 @click.argument("sbatch_options", nargs=-1)
@@ -91,22 +91,42 @@ def status(out: Path | str, watch: bool, as_json: bool) -> None:
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of shards sent at once."
 )
+@click.option(
+    "--remove-local",
+    is_flag=True,
+    help="Delete each shard's files in OUT once they are at DESTINATION; keep its receipt.",
+)
 @options(QUIET, LOG_JSON)
-def ship(out: Path, destination: str, follow: bool, workers: int, quiet: bool, log_json: Path | None) -> None:
+def ship(
+    out: Path | str,
+    destination: str,
+    follow: bool,
+    workers: int,
+    remove_local: bool,
+    quiet: bool,
+    log_json: Path | None,
+) -> None:
     """Copy the finished shards of a dataset to another place.
 
-    DESTINATION is a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER. Run the same command again to resume after an
-    interruption. The copy can be checked without fdsl: sha256sum --check SHA256SUMS.
+    DESTINATION is a folder, s3://BUCKET/FOLDER or ssh://USER@HOST:PORT/FOLDER; so may OUT be. Run the same command again to
+    resume after an interruption. The copy can be checked without fdsl: sha256sum --check SHA256SUMS.
     """
+    from fdsl.console.progress import duration
     from fdsl.console.results import failure_line, shipped_lines
-    from shards.shipping import ship
+    from shards.shipping import PATIENCE_S, ship
 
     with job(workers, quiet, log_json, out, Path(destination)) as work:
-        result = ship(out, destination, executor=work.executor, follow=follow, listener=work.progress)
-    for line in shipped_lines(destination, result):
+        result = ship(
+            out, destination, executor=work.executor, follow=follow, remove_local=remove_local, listener=work.progress
+        )
+    for line in shipped_lines(destination, result, follow):
         say(line)
     if result.failures:
         raise click.ClickException(failure_line(out, result.failures))
+    if follow and not result.is_complete:
+        raise click.ClickException(
+            f"{out}: nobody has baked a shard for {duration(PATIENCE_S)}; resume the bake, then run this command again"
+        )
 
 
 @click.command(epilog=example("fdsl urls s3://bucket/rcdb"))
@@ -117,6 +137,6 @@ def ship(out: Path, destination: str, follow: bool, workers: int, quiet: bool, l
 @click.option("--base", metavar="URL", help="Where loaders find DESTINATION, if elsewhere: http://HOST/FOLDER.")
 def urls(destination: str, split: str, base: str | None) -> None:
     """Print the shards of a split as one URL for webdataset."""
-    from shards.shipping import loader_urls
+    from shards.urls import loader_urls
 
     say(loader_urls(destination, split, base))

@@ -11,7 +11,7 @@ from fdsl.console.options import CATEGORIES_FROM, QUIET, SPEC, example, file_opt
 from fdsl.console.work import job
 
 
-@click.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 0,7,40:42 --sweep perlin=0:4:8"))
+@click.command(epilog=example("fdsl preview rcdb-1k -o a.png --categories 7,40:42 --sweep perlin=0:4:8"))
 @SPEC
 @file_option(".png", ".webp", required=True)
 @click.option(

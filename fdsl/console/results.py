@@ -53,7 +53,7 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
 
 
 def dataset_lines(dataset: Dataset) -> Iterator[str]:
-    """Yield what two people compare to know that they mean the same dataset."""
+    """Yield the hashes that tell datasets apart."""
     live = LiveDataset(dataset)
     yield f"{dataset.spec.name}: {dataset.spec.family}, {count(dataset.spec.categories, 'category')}"
     yield f"hash   {dataset.hash}"
@@ -61,7 +61,7 @@ def dataset_lines(dataset: Dataset) -> Iterator[str]:
 
 
 def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
-    """Yield an image's place and parameters, and the lines of Python that render it again."""
+    """Yield an image's place, parameters and Python code."""
     where = f"epoch {live.epoch}, which is in no shard"
     if not live.epoch:
         shard = next(shard for shard in plan_shards(live.dataset.spec, live.split) if position < shard.stop)
@@ -81,6 +81,8 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
     n_done = status.n_shards - len(status.missing)
     yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
     yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"
+    if status.removed_to is not None:
+        yield f"shipped    {count(status.n_removed, 'shard'):>12} to {status.removed_to}, removed here"
     if status.images_per_s is not None:
         yield f"rate       {format_rate(status.images_per_s):>12} images/s by all machines, over the last 10 min of work"
     if status.idle_s is not None:
@@ -96,7 +98,10 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
 
 
 def status_json(status: Status, indent: int | None) -> list[str]:
-    """Return the lines of a bake's progress as JSON; one line without indent."""
+    """Return the progress of a bake as JSON.
+
+    One line if `indent` is None.
+    """
     return json.dumps({**asdict(status), "seconds_left": status.seconds_left}, indent=indent).splitlines()
 
 
@@ -122,7 +127,7 @@ def failure_line(out: Path | str, failures: dict[str, str]) -> str:
     return f"{out}: {name}{more} failed: {reason}; finished shards are kept"
 
 
-def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
+def shipped_lines(destination: str, result: Shipped, follow: bool) -> Iterator[str]:
     """Yield what was sent, and the next step."""
     if result.n_found:
         yield f"{destination}: {count(result.n_found, 'shard')} already there, skipped"
@@ -132,7 +137,8 @@ def shipped_lines(destination: str, result: Shipped) -> Iterator[str]:
         yield f"{destination} is complete; next: fdsl urls {shlex.quote(destination)}"
     elif not result.failures:
         missing = count(result.n_missing, "shard") if result.n_missing else "the index"
-        yield f"{destination} misses {missing}, not baked yet; run the same command after the bake, or with --follow"
+        step = "" if follow else "; run the same command after the bake, or with --follow"
+        yield f"{destination} misses {missing}, not baked yet{step}"
 
 
 def missing_line(out: Path | str, missing: Sequence[str]) -> str:

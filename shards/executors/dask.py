@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from fdsl.dataset.spec import difference
 from fdsl.primitives.errors import InputError, note_machine
@@ -19,6 +19,9 @@ from shards.executors.contract import Done, Failed, Item, Outcomes, Result, Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future, KilledWorker
+
+_UNFIT = "fdsl"
+"""Name of the package whose ImportError says that a worker lacks it or has other versions."""
 
 _TICK_S = 1.0
 """Longest time until new workers and a lost scheduler are noticed."""
@@ -162,12 +165,24 @@ class _Run(Generic[Item, Result]):
     def _submit(self, attempt: _Try[Item]) -> None:
         """Submit a task as bytes.
 
-        The scheduler needs only Dask, and must not open a dataset.
+        The scheduler needs only Dask, and must not open a dataset. A worker that has just joined may not be checked yet, so
+        it compares the versions before it opens the bytes.
         """
         from distributed.protocol.pickle import dumps, loads
 
+        def run(content: bytes, versions: dict[str, str]) -> Any:
+            try:
+                from fdsl.version import shared_versions
+
+                is_fit = shared_versions() == versions
+            except ImportError:
+                is_fit = False
+            if not is_fit:
+                raise ImportError("other versions", name=_UNFIT)
+            return loads(content)()
+
         content = dumps(partial(result_elsewhere, self._task, attempt.item))
-        future = self._client.submit(lambda content: loads(content)(), content, pure=False)
+        future = self._client.submit(run, content, shared_versions(), pure=False)
         self._pending[future] = attempt
         future.add_done_callback(self._done.put)
 
@@ -188,6 +203,9 @@ class _Run(Generic[Item, Result]):
                 return Failed(attempt.item, _worker_died(error))
             self._suspects.append(_Try(attempt.item, is_suspect=True))
         except Exception as error:
+            if isinstance(error, ImportError) and error.name == _UNFIT:
+                self._again.append(attempt)  # the next check names the worker
+                return None
             if future.status == "error" or not isinstance(error, OSError):
                 return Failed(attempt.item, error)
             self._pending[future] = attempt  # the worker that held the result has died; the task runs again

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -114,6 +115,9 @@ class Store(Protocol):
             A running process bakes one of the shards.
         """
 
+    def is_reserved(self) -> bool:
+        """Return whether a running process has reserved shards, where the store can tell."""
+
     def create(self, name: str, exclusive: bool = False) -> AbstractContextManager[HashedFile]:
         """Open a file that appears when the block ends.
 
@@ -195,3 +199,28 @@ def write_content(store: Store, name: str, content: bytes, exclusive: bool = Fal
     """Write a whole file; see `Store.create`."""
     with store.create(name, exclusive) as file:
         file.write(content)
+
+
+@contextmanager
+def probed(store: Store) -> Iterator[str]:
+    """Store a small file for a block.
+
+    Yields
+    ------
+    str, its name; hidden, so that no listing shows it
+
+    Raises
+    ------
+    OSError
+        The store cannot be written. The error names the store, not the file.
+    """
+    name = f".probe.{secrets.token_hex(8)}.tmp"
+    try:
+        write_content(store, name, name.encode())
+    except OSError as error:
+        error.filename = store.url
+        raise
+    try:
+        yield name
+    finally:
+        store.delete(name)

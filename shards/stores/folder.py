@@ -14,7 +14,7 @@ from typing import BinaryIO
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.files import HIDDEN, atomic_file, make_folder, sweep
-from shards.lock import locked
+from shards.lock import is_locked, locked
 from shards.stores.contract import Entry, HashedFile, WrongHashError
 
 CHUNK = 1 << 20
@@ -77,6 +77,10 @@ class Folder:
             finally:
                 self._sweep(names if is_alone else ())
 
+    def is_reserved(self) -> bool:
+        """Return whether a running process has locked shards; see `Store.is_reserved`."""
+        return is_locked(self.path)
+
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
         """Open a file that appears when the block ends; see `Store.create`."""
@@ -89,7 +93,7 @@ class Folder:
             while chunk := source.read(CHUNK):
                 file.write(chunk)
             if file.sha256 != sha256:
-                raise wrong_hash(path)
+                raise wrong_hash(str(path))
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return a file's content; see `Store.read`."""
@@ -163,6 +167,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def wrong_hash(path: Path) -> WrongHashError:
-    """Return the error of a local file that changed after its bake."""
-    return WrongHashError(f"`{path}`: its SHA-256 is not its receipt's; `fdsl repair` bakes it again")
+def wrong_hash(place: str) -> WrongHashError:
+    """Return the error of a file that changed after its bake."""
+    return WrongHashError(f"`{place}`: its SHA-256 is not its receipt's; `fdsl repair` bakes it again")

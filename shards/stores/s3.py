@@ -55,22 +55,28 @@ _lock = threading.Lock()
 
 
 @cache
-def _shared_client() -> Any:
+def _shared_client(is_patient: bool) -> Any:
+    n_attempts, connect_s, read_s = (3, 10, 120) if is_patient else (2, 5, 20)
     return boto3.session.Session().client(
         "s3",
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 3},
-            connect_timeout=10,
-            read_timeout=120,
+            retries={"mode": "standard", "total_max_attempts": n_attempts},
+            connect_timeout=connect_s,
+            read_timeout=read_s,
             max_pool_connections=32,
         ),
     )
 
 
-def _client() -> Any:
-    """Return this process's client; threads may share it."""
+def _client(is_patient: bool = True) -> Any:
+    """Return this process's client; threads may share it.
+
+    Parameters
+    ----------
+    is_patient : wait long for an answer
+    """
     with _lock:  # creating two at once is not safe
-        return _shared_client()
+        return _shared_client(is_patient)
 
 
 class _OpenObject:
@@ -173,7 +179,7 @@ class Bucket(Uploading):
         found: dict[str, Entry] = {}
         arguments = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": "/"}
         while True:
-            answer = retried(partial(self._guarded, "", _client().list_objects_v2, **arguments))
+            answer = retried(lambda: self._guarded("", self._client().list_objects_v2, **arguments))
             for item in answer.get("Contents", ()):
                 name = item["Key"].removeprefix(self.prefix)
                 is_folder = item["Key"] == prefix  # some tools create a folder as an empty object
@@ -214,9 +220,12 @@ class Bucket(Uploading):
             return {}
         return answer
 
+    def _client(self) -> Any:
+        return _client(self._has_answered())
+
     def _call(self, name: str, operation: str, **arguments: Any) -> Any:
         """Return the store's answer about a file."""
-        call = getattr(_client(), operation)
+        call = getattr(self._client(), operation)
         return self._guarded(name, call, Bucket=self.bucket, Key=f"{self.prefix}{name}", **arguments)
 
     def _guarded(self, name: str, call: Callable[..., Result], **arguments: Any) -> Result:
@@ -226,8 +235,11 @@ class Bucket(Uploading):
         """
         place = self.locate(name)
         try:
-            return call(**arguments)
+            result = call(**arguments)
+            self._note_answer()
+            return result
         except ClientError as error:
+            self._note_answer()
             code = str(error.response["Error"].get("Code", ""))
             status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
             if code in ("NoSuchKey", "404", "NotFound"):
@@ -243,7 +255,7 @@ class Bucket(Uploading):
                 0, "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", place
             ) from None
         except (HTTPClientError, IncompleteReadError, NoConnection) as error:
-            raise Unreachable(0, one_line(str(error)), place) from None
+            raise self._unreachable(one_line(str(error)), place) from None
         except (BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise

@@ -235,6 +235,8 @@ class Host(Uploading):
             [*self._ssh(), self.host, command], stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         place = self.locate(name)
+        if done.returncode != _SSH_FAILED:
+            self._note_answer()
         match done.returncode:
             case 0:
                 return done.stdout
@@ -254,4 +256,5 @@ class Host(Uploading):
         for words, advice in _ADVICE.items():
             if words in text:
                 return OSError(0, advice, self.locate(name))
-        return (Unreachable if may_pass else OSError)(0, text or "ssh failed", self.locate(name))
+        reason, place = text or "ssh failed", self.locate(name)
+        return self._unreachable(reason, place) if may_pass else OSError(0, reason, place)

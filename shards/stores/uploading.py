@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fdsl.primitives.errors import InputError
-from shards.stores.contract import Entry, HashedFile
+from shards.stores.contract import HashedFile, Store, probed
 from shards.stores.folder import file_sha256, wrong_hash
 
 Result = TypeVar("Result")
@@ -28,8 +27,12 @@ WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each further try of a request that failed for a reason that may pass."""
 
 
+_answered: set[str] = set()
+"""URLs of stores that have answered this process, or the one that started it."""
+
+
 class Unreachable(ConnectionError):
-    """A store did not answer, or said that it is overloaded."""
+    """A store that had answered before does not, or says that it is overloaded."""
 
 
 def retried(call: Callable[[], Result]) -> Result:
@@ -57,17 +60,33 @@ def too_large(place: str) -> InputError:
     return InputError(f"`{place}` is not a regular file or is larger than a bake writes it; remove it")
 
 
-class Uploading(ABC):
-    """A store to which whole local files are sent."""
+class Uploading(Store, ABC):
+    """A store to which whole local files are sent.
+
+    One that does not answer is waited for if it has answered before. Otherwise its address may be wrong.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a store in a worker, which gets one that has answered."""
+        self.__dict__.update(state)
+        self._note_answer()
+
+    def _note_answer(self) -> None:
+        _answered.add(self.url)
+
+    def _has_answered(self) -> bool:
+        return self.url in _answered
+
+    def _unreachable(self, reason: str, place: str) -> ConnectionError:
+        """Return the error of a store that does not answer."""
+        return (Unreachable if self._has_answered() else ConnectionError)(0, reason, place)
 
     def preflight(self, folders: Collection[str]) -> None:
         """Store and delete a small file; see `Store.preflight`."""
-        probe = f".probe.{secrets.token_hex(8)}.tmp"
         try:
-            self.entries(probe)  # a missing bucket is named more clearly when it is listed
-            with self.create(probe) as file:
-                file.write(b"shows whether this place may be written\n")
-            self.delete(probe)
+            self.entries(".probe")  # a missing bucket is named more clearly when it is listed
+            with probed(self):
+                pass
         except OSError as error:
             error.filename = self.url
             raise
@@ -78,6 +97,13 @@ class Uploading(ABC):
         See `Store.reserve`.
         """
         return nullcontext()
+
+    def is_reserved(self) -> bool:
+        """Return False: nothing is locked.
+
+        See `Store.is_reserved`.
+        """
+        return False
 
     @contextmanager
     def create(self, name: str, exclusive: bool = False) -> Iterator[HashedFile]:
@@ -99,21 +125,8 @@ class Uploading(ABC):
     def put(self, name: str, path: Path, sha256: str) -> None:
         """Send a local file; see `Store.put`."""
         if file_sha256(path) != sha256:
-            raise wrong_hash(path)
+            raise wrong_hash(str(path))
         self._send(name, path, sha256, exclusive=False)
-
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """URL of the folder."""
-
-    @abstractmethod
-    def entries(self, folder: str = "") -> dict[str, Entry]:
-        """Return the files of a folder by name."""
-
-    @abstractmethod
-    def delete(self, name: str) -> None:
-        """Delete a file, if it exists."""
 
     @abstractmethod
     def _send(self, name: str, path: Path, sha256: str, exclusive: bool) -> None:

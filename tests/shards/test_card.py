@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ import yaml
 
 from fdsl import Dataset, search_categories
 from fdsl.dataset.categories import numbered
-from shards.card import card, few_shards_warning
+from fdsl.dataset.plan import plan_shards
+from shards.card import MAX_SHARDS, card, few_shards_warning, many_shards_warning
 from shards.directory import Directory, open_directory
+from shards.index import info
 from shards.receipts import Receipt
 from tests.shards.conftest import small_spec
 
@@ -50,6 +53,16 @@ def test_front_matter_tells_licence_and_types(baked: Path) -> None:
         {"name": "cls", "dtype": {"class_label": {"names": {str(k): str(k) for k in range(5)}}}},
     ]
     assert "The licence of the images is CC0-1.0." in (baked / "README.md").read_text()
+
+
+def test_trainer_reads_the_most_shards(baked: Path) -> None:
+    directory = open_directory(baked)
+    receipts = list(directory.receipts(plan_shards(directory.spec)).values())
+    large = [receipt.model_copy(update={"bytes": 5 * 10**9, "samples": 100_000}) for receipt in receipts] * 100
+    n_bytes = len(json.dumps(info(directory, large), indent=1))
+    assert n_bytes / len(large) * MAX_SHARDS < 2**24
+    assert many_shards_warning(MAX_SHARDS) is None
+    assert many_shards_warning(MAX_SHARDS + 1) is not None
 
 
 WARNED = [(1000, 63, True), (1000, 1, True), (21_000, 63, True), (1000, 64, False), (999, 1, False)]

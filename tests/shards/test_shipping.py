@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,14 @@ from fdsl import InputError, bake, loader_urls, ship
 from fdsl.dataset.plan import plan_shards
 from shards import shipping
 from shards.stores.contract import Store
-from shards.stores.folder import file_sha256
+from shards.stores.folder import Folder, file_sha256
+from tests.commands import refused
 from tests.daemons import S3Server, use_s3
 from tests.processes import wait_for
 from tests.shards.conftest import FDSL, SERIAL, content, files, small_spec
 from tests.shards.disk import OnDisk
 from tests.shards.harm import damage, reseal_all
+from tests.shards.test_lock import held
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("family", ["rcdb"], indirect=True, scope="session")]
 """Shipping knows files only, so one family will do."""
@@ -170,6 +172,56 @@ def test_follow_goes_on_until_the_bake_is_complete(
     thread.join()
     assert (result.n_shards, result.is_complete) == (12, True)
     assert content(destination) == files(out)
+
+
+class Waits:
+    """Counts the waits of `ship --follow`, which take no time; calls a function at the third."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+        self.n, self._then = 0, then
+        monkeypatch.setattr(shipping, "PATIENCE_S", -1.0)
+        monkeypatch.setattr(shipping.time, "sleep", self)
+
+    def __call__(self, seconds: float) -> None:
+        self.n += 1
+        if self.n == 3:
+            self._then()
+
+
+def test_follow_ends_with_a_dead_bake(copy: OnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bake(copy.spec, tmp_path / "out", shards="0:2", executor=SERIAL)
+    waits = Waits(monkeypatch, pytest.fail)
+    line = refused("ship", tmp_path / "out", tmp_path / "there", "--follow", "--workers", 1)
+    assert "nobody has baked a shard for " in line
+    assert line.endswith("; resume the bake, then run this command again")
+    assert waits.n == 1, "one round that sends, one that finds nothing new"
+    assert len(list((tmp_path / "there" / "receipts").iterdir())) == 2
+
+
+def test_follow_waits_for_a_running_bake(copy: OnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    bake(copy.spec, out, shards="0:2", executor=SERIAL)
+    with held(out, 5, 1) as process:
+        waits = Waits(monkeypatch, process.communicate)
+        result = ship(out, tmp_path / "there", executor=SERIAL, follow=True)
+    assert (result.n_shards, result.is_complete, waits.n) == (2, False, 3)
+
+
+@pytest.mark.parametrize("destination", ["s3"], indirect=True)
+def test_dataset_is_shipped_from_a_store(baked: Path, destination: Store, tmp_path: Path) -> None:
+    ship(baked, destination.url, executor=SERIAL)
+    result = ship(destination.url, tmp_path / "back", executor=SERIAL)
+    assert (result.n_shards, result.is_complete) == (12, True)
+    assert content(Folder(tmp_path / "back")) == files(baked)
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "back", check=True)
+    damaged = bytearray(destination.read("train-000003.tar", 10**8))
+    damaged[1000] ^= 1
+    with destination.create("train-000003.tar") as file:
+        file.write(damaged)
+    (tmp_path / "back" / "train-000003.tar").unlink()
+    result = ship(destination.url, tmp_path / "back", executor=SERIAL)
+    assert list(result.failures) == ["train-000003"]
+    assert not (tmp_path / "back" / "train-000003.tar").exists()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open

@@ -16,6 +16,7 @@ import pytest
 
 from fdsl import DaskExecutor, InputError, WorkerDied
 from fdsl.primitives.errors import machine_of
+from shards.executors import dask
 from shards.executors.contract import Done, Failed
 from tests.processes import wait_for
 from tests.shards.executors.cluster import ABSENT, FOREVER, IS_INSTALLED, Cluster, dask_config
@@ -131,6 +132,24 @@ def test_unfit_worker_is_refused(name: str, is_late: bool, own_cluster: Cluster,
             next(outcomes)
     assert ran.exists() == is_late
     (tmp_path / "never").touch()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_unfit_worker_runs_no_task_before_its_check(
+    name: str, own_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, message = REFUSED[name]
+    check, ran = dask._Run._check, tmp_path / "ran"
+
+    def late(run: Any, workers: Any) -> None:
+        if run._again:  # a task was sent and came back
+            check(run, workers)
+
+    monkeypatch.setattr(dask._Run, "_check", late)
+    own_cluster.start_worker(**options(tmp_path))
+    with pytest.raises(InputError, match=message):
+        list(DaskExecutor(own_cluster.address).run(meet, [Meeting(wait_for=None, announce=ran)]))
+    assert not ran.exists()
 
 
 def test_no_worker_is_one_line(own_cluster: Cluster) -> None:

@@ -142,6 +142,7 @@ def test_server_killed_and_restarted_in_a_put(
     monkeypatch.setattr(uploading, "WAITS_S", (0.5,) * 600)
     use_s3(s3_server, monkeypatch, AWS_ENDPOINT_URL=f"http://127.0.0.1:{proxy.port}")
     store = open_store(url)
+    assert store.entries() == {}
     store.put("a", *large)
     assert proxy.has_happened
     assert store.read("a", len(LARGE)) == LARGE

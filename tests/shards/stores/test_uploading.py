@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from shards.stores import uploading
 
 TRY = """
 from shards.stores import uploading
@@ -29,3 +32,13 @@ def test_each_wait_is_told() -> None:
         "s3://bucket/a: connection refused; trying again in 0 s (1 of 2)",
         "s3://bucket/a: connection refused; trying again in 0 s (2 of 2)",
     ]
+
+
+def test_only_a_store_that_answered_is_waited_for() -> None:
+    pytest.importorskip("boto3")
+    from shards.stores import s3
+
+    store = s3.Bucket("never-asked", "")
+    assert type(store._unreachable("refused", store.url)) is ConnectionError
+    assert pickle.loads(pickle.dumps(store)) == store, "a worker gets one that has answered"
+    assert type(store._unreachable("refused", store.url)) is uploading.Unreachable
