@@ -126,7 +126,7 @@ def test_pictures_are_made_by_a_target() -> None:
         path.read_text() for folder in ("docs", "benchmarks", "tests/fidelity") for path in ROOT.glob(f"{folder}/*.py")
     )
     shown = {name for page in PAGES for name in re.findall(r"!\[[^]]+\]\((?:docs/)?([^)]+)\)", page.read_text())}
-    assert shown == {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".png", ".svg")}
+    assert shown == {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".png", ".svg", ".webp")}
     for name in shown:
         assert name in makers, name
 
