@@ -11,6 +11,7 @@ import click
 from fdsl.console import exits
 from fdsl.console.cluster import ship, slurm, status, urls
 from fdsl.console.exits import say
+from fdsl.console.ladder import ladder
 from fdsl.console.options import (
     CATEGORIES_FROM,
     EXECUTOR,
@@ -25,13 +26,17 @@ from fdsl.console.options import (
     SPEC,
     SPLIT,
     STDOUT,
+    VERSION,
     WORKERS,
     PathType,
     example,
     file_option,
     options,
+    preset_names,
+    specs,
 )
-from fdsl.console.process import prepare
+from fdsl.console.pictures import preview, report, show
+from fdsl.console.process import prepare, require_memory
 from fdsl.console.work import Job, job
 
 if TYPE_CHECKING:
@@ -47,16 +52,17 @@ def _choose_seed(seed: int | None, rerender: int) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, no_args_is_help=True)
-@click.version_option(package_name="fdsl", prog_name="fdsl")
+@VERSION
 def fdsl() -> None:
     """Bake image datasets from formulas into verified WebDataset shards.
 
     SPEC is a preset (`fdsl presets` lists them) or a YAML file.
     """
+    require_memory()
 
 
 @fdsl.command(epilog=example("fdsl presets rcdb-1k > mine.yaml"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=preset_names)
 def presets(name: str | None) -> None:
     """List the presets, or print one as YAML."""
     from fdsl.dataset.sources import load_spec, preset_text, presets
@@ -73,7 +79,7 @@ def presets(name: str | None) -> None:
 
 
 @fdsl.command(epilog=example("fdsl sample exfractaldb-1k --categories 100 -o categories.parquet"))
-@click.argument("spec", required=False)
+@click.argument("spec", required=False, shell_complete=specs)
 @file_option(".parquet", required=False)
 @click.option("--categories", type=int, help="Number of categories; the spec's by default.")
 @click.option("--seed", type=int, help="Seed; the spec's by default.")
@@ -145,76 +151,6 @@ def plan(spec: str, workers: int | None) -> None:
     few = few_shards_warning(loaded.categories, cost.n_shards["train"])
     for warning in filter(None, (few, many_shards_warning(sum(cost.n_shards.values())))):
         say(f"warning: {warning}", err=True)
-
-
-@fdsl.command(epilog=example("fdsl preview rcdb-1k -o sheet.png --categories 4 --instances 8"))
-@SPEC
-@file_option(".png", required=True)
-@click.option(
-    "--categories",
-    type=click.IntRange(1, 100),
-    default=6,
-    show_default=True,
-    help="Number of rows; the first categories.",
-)
-@click.option(
-    "--instances",
-    type=click.IntRange(1, 100),
-    default=8,
-    show_default=True,
-    help="Number of columns; the first instances.",
-)
-@CATEGORIES_FROM
-def preview(spec: str, out: Path, categories: int, instances: int, categories_from: Path | None) -> None:
-    """Render a contact sheet with one row per category."""
-    from fdsl.dataset.categories import read_table
-    from fdsl.dataset.dataset import Dataset
-    from fdsl.dataset.sources import load_spec
-    from fdsl.reports.preview import contact_sheet, encode_sheet
-    from shards.claiming import categories_beside
-    from shards.files import write_file
-    from shards.searching import search_categories
-
-    loaded = load_spec(spec)
-    table = categories_beside(spec) if categories_from is None else read_table(categories_from)
-    n_given = categories if table is None else max(1, table.num_rows)
-    sheet_spec = loaded.replace(categories=min(categories, n_given, loaded.categories))
-    if table is None:
-        table = search_categories(sheet_spec).table
-    dataset = Dataset(sheet_spec, table, str(categories_from or spec))
-    sheet = contact_sheet(dataset, min(instances, sheet_spec.instances.train + sheet_spec.instances.validation))
-    write_file(out, encode_sheet(sheet))
-    say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
-
-
-@fdsl.command(epilog=example("fdsl show quickstart-rcdb 000007_000012 -o image.png"))
-@SPEC
-@click.argument("key", required=False)
-@file_option(".png", required=False)
-def show(spec: str, key: str | None, out: Path | None) -> None:
-    """Show an image by its key, or the hashes of a dataset.
-
-    SPEC may be a baked directory, too; nothing needs to be baked. Prints the parameters of image KEY, its place in the
-    shards, and the Python that renders it. Without KEY, prints what two people compare to know that they mean the same.
-    """
-    from fdsl.console.results import dataset_lines, image_lines
-    from fdsl.dataset.live import find_image
-    from shards.files import write_file
-    from shards.opening import open_dataset
-    from shards.png import encode
-
-    if key is None:
-        if out is not None:
-            raise click.UsageError("-o goes with KEY")
-        for line in dataset_lines(open_dataset(spec)):
-            say(line)
-        return
-    live, position = find_image(open_dataset(spec), key)
-    for line in image_lines(spec, live, position):
-        say(line)
-    if out is not None:
-        image, _ = live[position]
-        write_file(out, encode(image, live.dataset.spec.family_module.BIT_DEPTH))
 
 
 @fdsl.command(epilog=example("fdsl bake exfractaldb-1k -o data/ex1k --workers 8"))
@@ -315,7 +251,7 @@ def repair(
         )
 
 
-for _command in (slurm, status, ship, urls):
+for _command in (ladder, preview, report, show, slurm, status, ship, urls):
     fdsl.add_command(_command)
 
 

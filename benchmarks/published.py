@@ -114,12 +114,18 @@ def _bake(path: Path, rows: Sequence[Row], render: Renderer) -> None:
 
 
 def clock_published(ours: Ours, instance: int, path: Path) -> float:
-    """Render one image of each category into a tar; return CPU seconds per image."""
+    """Return CPU seconds per image.
+
+    Renders one image of each category into a tar.
+    """
     return _clock(PUBLISHED[ours.directory.spec.family].start, ours, instance, path, ours.rows_of(instance))
 
 
 def clock_shared(ours: Ours, instance: int, path: Path) -> float:
-    """Do the same with N_VIEWS images of each cloud; return CPU seconds per image."""
+    """Return CPU seconds per image where images share clouds.
+
+    Renders N_VIEWS images of each cloud.
+    """
     start, rows = PUBLISHED[ours.directory.spec.family].start_shared, ours.rows_of(instance)
     assert start is not None
     return _clock(start, ours, instance, path, rows[: len(rows) // N_VIEWS * N_VIEWS])

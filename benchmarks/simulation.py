@@ -148,7 +148,10 @@ class InstantExecutor:
 
 @cache
 def dataset_of(n_shards: int, images_per_shard: int) -> Dataset:
-    """Return a dataset of 1,000 categories; their number must divide the number of images."""
+    """Return a dataset of 1,000 categories.
+
+    Their number must divide the number of images.
+    """
     n_categories = 1000
     spec = parse_spec(
         {
@@ -210,7 +213,7 @@ def peak_bytes(work: Callable[[], object]) -> float:
 
 
 def n_calls(work: Callable[[], object]) -> float:
-    """Return the number of calls of functions, Python's and C's, in all threads."""
+    """Count function calls, Python's and C's, in all threads."""
     with _counting() as counts:
         work()
     return sum(counts)

@@ -1,6 +1,7 @@
 """Fills in the output of the commands that the pages show.
 
 A fenced block marked `console` holds commands, each after `$ `, and their output.
+A command goes on in lines that begin with `>`.
 
     python docs/make.py [PAGE ...]            # runs the commands and writes the pages; all pages by default
     python docs/make.py --check [PAGE ...]    # compares only; exits 1 and names the pages that differ
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,16 +32,24 @@ PICTURES = {
     "rcdb.png": "quickstart-rcdb --categories 3 --instances 8",
     "mvfractal.png": "mvfractaldb-1k --categories 2 --instances 12",
     "broken.png": "docs/broken.yaml --categories 2 --instances 8",
+    "sweep.png": "quickstart-rcdb --categories 7,27,41 --sweep perlin=0:4:8",
+    "turntable.webp": "quickstart-exfractal --categories 0,78 --instances 4 --turntable",
 }
 BOTH = ("both.png", ("exfractal.png", "rcdb.png"))
 """The README's picture, and the pictures that it stacks."""
 
+REPORT, REPORT_PX = ("report.png", "quickstart-rcdb"), (1280, 1280)
+"""The picture of a report, its dataset, and the size of the browser's window."""
+
 VARYING = {
     "rate": r"[\d,]+(?= images/s)",
+    "size of a report, by release of its packages": r"[\d.]+(?= MB$)",
     "bytes of a tar, by release of isal": r"(?<=0/0)\s+\d+|(?<=receipt says )[\d,]+|(?<=[\"']bytes[\"']: )\d+"
     r"|(?<='shard_bytes': \[)\d+|[\d,]+(?= \|$)",
     "hash of a file, by release of isal or pyarrow": r"(?<=sha256[\"']: [\"'])[0-9a-f]{64}"
     r"|(?<='shard_sha256': \[')[0-9a-f]{64}",
+    "estimate": r"(?<=^size ) +[\d.,]+ GB, [\d,]+|(?<=^CPU time ) +[\d.,]+|(?<=^time ) +.*?(?= with)|(?<=^memory ) +[\d.]+"
+    r"|(?<=^accepted ) +[\d.]+(?=%)",
     "versions": r"(?<=^    )(?:python|numba|llvmlite|numpy|isal|pyarrow|platform): .*$",
 }
 """What may differ between two runs or two machines: a regular expression for each."""
@@ -71,8 +81,10 @@ def filled(page: str, folder: Path) -> str:
 
     def fill(match: re.Match[str]) -> str:
         old = match[0]
-        commands = [line[2:] for line in old.splitlines() if line.startswith("$ ")]
-        new = "".join(f"$ {command}\n{run(command, folder)}" for command in commands)
+        commands = re.findall(r"^\$ (.*\n(?:>.*\n)*)", old, re.MULTILINE)
+        new = "".join(
+            f"$ {command}{run(re.sub('^> ?', '', command, flags=re.MULTILINE), folder)}" for command in commands
+        )
         return old if masked(old) == masked(new) else new
 
     return _BLOCK.sub(fill, page)
@@ -85,6 +97,18 @@ def render_pictures() -> None:
     name, parts = BOTH
     pictures = [cv2.imread(str(ROOT / "docs" / part), cv2.IMREAD_GRAYSCALE) for part in parts]
     cv2.imwrite(str(ROOT / "docs" / name), np.vstack(pictures))
+
+
+def photograph_report() -> None:
+    """Render the picture of a report; needs Chromium."""
+    (name, preset), (width, height) = REPORT, REPORT_PX
+    if shutil.which("chromium") is None:
+        print(f"docs/{name} is not rendered again: chromium is not here")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run(f"fdsl report {preset} -o {folder}/report.html --quiet", ROOT)
+        browser = f"chromium --headless --no-sandbox --hide-scrollbars --window-size={width},{height}"
+        run(f"{browser} --screenshot=docs/{name} file://{folder}/report.html", ROOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,12 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             new = filled(old, Path(folder))
             if new != old and options.check:
                 n_stale += 1
-                print(f"{path}: a command prints something else; `make docs` updates the page")
+                print(f"{path}: a command prints something else; `make pages` updates the page")
             elif new != old:
                 path.write_text(new)
                 print(f"wrote {path}")
     if not options.check and not options.pages:
         render_pictures()
+        photograph_report()
     return 1 if n_stale else 0
 
 

@@ -6,7 +6,7 @@ The names below are the family's contract; see `fdsl.dataset.families`.
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
 from exfractal.params import CITATION, TITLE, Params
 from exfractal.published import CSV_NAME, read_csv, write_csv
-from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each
+from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each, turn
 
 __all__ = [
     "BACKGROUND",
@@ -23,6 +23,7 @@ __all__ = [
     "read_csv",
     "render_each",
     "sample",
+    "turn",
     "unpack",
     "write_csv",
 ]

@@ -168,6 +168,40 @@ def project(cloud: Cloud, quaternion: Quaternion, size_px: int) -> Image:
     return image
 
 
+def turn(params: Params, size_px: int, system: System, stream: Stream, n_frames: int) -> Iterator[Image]:
+    """Yield an image, turned once around its vertical axis.
+
+    The first frame is the image itself. Frame k shows the attractor turned by 360 k / n_frames degrees.
+
+    Yields
+    ------
+    uint8 (size_px, size_px), 0 or 255
+
+    Raises
+    ------
+    InputError
+        See `render_each`.
+    """
+    _, variant = next(render_each(params, size_px, [(system, stream)]))
+    words = _object_stream(params, stream).words(_object_lanes(variant.redraws)[1], params.points)
+    (cloud,) = Games(params.points).play([weighted(system, variant.coefficient, variant.factor)], [words])
+    assert cloud is not None  # it was rendered just now
+    for k in range(n_frames):
+        yaw = cos_sin(math.pi * k / n_frames)
+        yield project(cloud, _turned(yaw, (variant.qw, variant.qx, variant.qy, variant.qz)), size_px)
+
+
+def _turned(yaw: tuple[float, float], view: Quaternion) -> Quaternion:
+    """Return a viewpoint, turned around the camera's vertical axis.
+
+    Parameters
+    ----------
+    yaw : cosine and sine of half the angle
+    """
+    (cosine, sine), (w, x, y, z) = yaw, view
+    return cosine * w - sine * y, cosine * x + sine * z, cosine * y + sine * w, cosine * z - sine * x
+
+
 def compile_kernels() -> None:
     """Compile every kernel, or load it from numba's cache.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fdsl.reports.estimate import estimate as estimate
     from fdsl.reports.preview import contact_sheet as contact_sheet
     from fdsl.reports.preview import encode_sheet as encode_sheet
+    from fdsl.reports.report import report as report
     from shards.baking import Baked as Baked
     from shards.baking import bake as bake
     from shards.directory import Directory as Directory
@@ -64,6 +65,7 @@ _NAMES = {
     "fdsl.primitives.errors": ["InputError"],
     "fdsl.reports.estimate": ["Estimate", "estimate"],
     "fdsl.reports.preview": ["contact_sheet", "encode_sheet"],
+    "fdsl.reports.report": ["report"],
     "shards.baking": ["Baked", "bake"],
     "shards.directory": ["Directory", "open_directory"],
     "shards.events": ["Advanced", "Finished", "ItemFailed", "ItemsRetried", "Started"],

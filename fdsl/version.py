@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 
@@ -19,6 +20,16 @@ def made_with() -> dict[str, str]:
         **{name: version(name) for name in _PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+def version_lines() -> Iterator[str]:
+    """Yield what a report of a problem must name: versions, platform, numba's cache."""
+    from fdsl.primitives.philox import philox4x32
+
+    yield f"fdsl {VERSION}"
+    yield from (f"{name:10}{value}" for name, value in made_with().items())
+    cache = getattr(philox4x32, "_cache", None)
+    yield f"kernels   {f'compiled into {cache.cache_path} and such folders' if cache else 'not compiled: NUMBA_DISABLE_JIT'}"
 
 
 @cache

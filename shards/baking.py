@@ -168,7 +168,10 @@ def bake_shards(
 
 
 def _is_of_store(error: Exception, store: Store) -> bool:
-    """Return whether an error is about the dataset's place, not the worker's machine."""
+    """Return whether an error is about the dataset's store.
+
+    Others are about the worker's machine.
+    """
     if isinstance(error, Unseen):
         return True
     return isinstance(error, OSError) and str(error.filename).startswith(store.url)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from fdsl.dataset.spec import SPLITS
+from typing import Any
+
+import yaml
+
+from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.version import VERSION
 from shards.directory import Directory
 from shards.receipts import Receipt
 
 FEW_SHARDS, MANY_CATEGORIES = 64, 1000
+_MAX_NAMES = 50_000
 MAX_SHARDS = 130_000
 """Number of shards whose _info.json is surely within the 16 MiB that the trainer reads."""
 
@@ -31,17 +36,14 @@ def many_shards_warning(n_shards: int) -> str | None:
 
 _CARD = """\
 ---
-configs:
-- config_name: default
-  data_files:
-{data_files}
----
+{front_matter}---
 # {name}
 
 {n_images:,} images of {n_categories:,} categories of {title}, rendered from formulas.
 They are {size} x {size} px, {depth}-bit grey PNG. The label is the category, 0..{last}.
 `fdsl bake` (fdsl {version}) made them from `spec.yaml` and `categories.parquet` in this directory.
 These two files decide every pixel. The hash of the dataset is `{hash}`.
+The licence of the images is {license}.
 
 | split | images | per category | shards | images per shard | bytes |
 |---|---|---|---|---|---|
@@ -68,6 +70,12 @@ sample = datasets.load_dataset(".")["train"][0]
 image, label = sample["png"].convert("RGB"), sample["cls"]
 ```
 
+To the Hugging Face Hub, whose `load_dataset("USER/{name}")` then does the same, with `pip install huggingface_hub`:
+
+```sh
+hf upload USER/{name} . . --repo-type dataset --exclude .bake.lock
+```
+
 ```sh
 python train.py --dataset wds/{name} --data-dir . --num-classes {n_categories} --model deit_tiny_patch16_224
 ```
@@ -83,7 +91,8 @@ def card(directory: Directory, receipts: list[Receipt]) -> str:
     warning = few_shards_warning(spec.categories, n_train)
     splits = [split for split in SPLITS if spec.n_instances(split)]
     return _CARD.format(
-        data_files="\n".join(f"  - split: {split}\n    path: {split}-*.tar" for split in splits),
+        front_matter=yaml.safe_dump(_metadata(spec, splits), sort_keys=False),
+        license=spec.license,
         name=spec.name,
         n_images=sum(receipt.samples for receipt in receipts),
         n_categories=spec.categories,
@@ -98,6 +107,36 @@ def card(directory: Directory, receipts: list[Receipt]) -> str:
         warning=f"\nWarning: {warning}.\n" if warning else "",
         tars=f"train-{{000000..{n_train - 1:06}}}.tar",
     )
+
+
+def _metadata(spec: Spec, splits: list[str]) -> dict[str, Any]:
+    """Return what the Hub and `load_dataset` read: licence, tags, types of the columns, files of the splits."""
+    columns = {
+        "png": {"image": {"mode": "L"}},
+        "cls": _label_type(spec.categories),
+        "__key__": "string",
+        "__url__": "string",
+    }
+    return {
+        "license": spec.license.lower(),
+        "pretty_name": spec.name,
+        "task_categories": ["image-classification"],
+        "tags": ["formula-driven-supervised-learning", "synthetic", "webdataset", spec.family],
+        "dataset_info": {"features": [{"name": name, "dtype": kind} for name, kind in columns.items()]},
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"{split}-*.tar"} for split in splits],
+            }
+        ],
+    }
+
+
+def _label_type(n_categories: int) -> str | dict[str, Any]:
+    """Return the type of the label column: named classes, unless their names would fill megabytes."""
+    if n_categories > _MAX_NAMES:
+        return "int64"
+    return {"class_label": {"names": {str(category): str(category) for category in range(n_categories)}}}
 
 
 def _row(split: str, n_instances: int, receipts: list[Receipt]) -> str:

@@ -51,6 +51,11 @@ def stored_manifest(store: Store, spec: Spec, dataset: Dataset | None) -> Manife
             return None
     manifest = read_manifest(store)
     manifest.require_current(store)
+    if manifest.spec.replace(license=spec.license) == spec != manifest.spec:
+        raise InputError(
+            f"`license` (={spec.license}) is {manifest.spec.license} in {store.locate(SPEC)}; edit it there, as no image"
+            " depends on it"
+        )
     differs = difference(manifest.spec.to_mapping(), spec.to_mapping())
     if not differs and dataset and dataset.categories_sha256 != manifest.categories_sha256:
         differs = "the categories differ"

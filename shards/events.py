@@ -11,7 +11,7 @@ class Started(NamedTuple):
 
     Attributes
     ----------
-    activity : search, bake, verify or ship
+    activity : search, bake, verify, ship, read or render
     dataset : name of the dataset
     unit : categories, images or shards
     n_total : units in all

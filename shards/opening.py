@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
-from fdsl.dataset.categories import max_table_bytes, parse_table
+from fdsl.dataset.categories import max_table_bytes, parse_table, read_table
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.live import LiveDataset
 from fdsl.dataset.sources import load_spec, presets
@@ -19,7 +19,8 @@ from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.claiming import categories_beside, given_dataset
-from shards.directory import open_directory
+from shards.directory import Directory, open_directory
+from shards.events import Listener, ignore
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes, write_file
 from shards.searching import search_categories
@@ -55,7 +56,9 @@ def open(
     return LiveDataset(dataset, split, epoch, targets, views)
 
 
-def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | None = None) -> Dataset:
+def open_dataset(
+    source: Spec | str | Path, categories: pa.Table | Path | str | None = None, listener: Listener = ignore
+) -> Dataset:
     """Return the Dataset of a spec or of a baked directory.
 
     Parameters
@@ -63,6 +66,7 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
     source : see `open`
     categories : table or its Parquet file; by default those of the directory, else those of an earlier search in the user's
         cache, else those that a search finds
+    listener : called with each event of a search
 
     Raises
     ------
@@ -70,23 +74,64 @@ def open_dataset(source: Spec | str | Path, categories: pa.Table | Path | str | 
         The spec, the directory or the categories are wrong, or the directory has an older format.
     """
     if isinstance(source, Spec):
-        return given_dataset(source, categories) or Dataset(source, find_categories(source))
-    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
-    if is_path and (is_url(source) or Path(source).is_dir()):
-        directory = open_directory(source)
-        if directory.dataset.older_hash is not None:
-            raise InputError(
-                f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML"
-            )
+        return given_dataset(source, categories) or Dataset(source, find_categories(source, listener))
+    if directory := baked_directory(source):
         return given_dataset(directory.spec, categories) or directory.dataset
     spec = load_spec(source)
     if categories is None:
         categories = categories_beside(source)
-    return given_dataset(spec, categories) or Dataset(spec, find_categories(spec))
+    return given_dataset(spec, categories) or Dataset(spec, find_categories(spec, listener))
 
 
-def find_categories(spec: Spec) -> pa.Table:
-    """Return the categories of a spec, from the user's cache or a search.
+def open_some(
+    source: str | Path, select: Callable[[int], list[int]], categories: Path | None = None
+) -> tuple[Dataset, list[int]]:
+    """Return a Dataset that has some categories, and their numbers.
+
+    Without a table, no more categories are searched than needed. So the Dataset may have fewer than its spec.
+
+    Parameters
+    ----------
+    source : name of a preset, path of a YAML file, a baked directory or its URL
+    select : returns the categories, of so many that there are
+    categories : path of a table
+
+    Raises
+    ------
+    InputError
+        The spec, the directory, the categories or the selection are wrong.
+    """
+    directory = baked_directory(source)
+    spec = load_spec(source) if directory is None else directory.spec
+    if categories is not None:
+        table = read_table(categories)
+    else:
+        table = categories_beside(source) if directory is None else directory.dataset.table
+    n_rows = spec.categories if table is None else max(1, min(spec.categories, table.num_rows))
+    chosen = select(n_rows)
+    some = spec.replace(categories=max(chosen) + 1)
+    return Dataset(some, search_categories(some).table if table is None else table, str(categories or source)), chosen
+
+
+def baked_directory(source: str | Path) -> Directory | None:
+    """Return the directory that a text or path names; None if it names a spec.
+
+    Raises
+    ------
+    InputError
+        It is a directory or a URL that holds no dataset, or one of an older format.
+    """
+    is_path = isinstance(source, str | os.PathLike) and str(source) not in presets()
+    if not is_path or not (is_url(source) or Path(source).is_dir()):
+        return None
+    directory = open_directory(source)
+    if directory.dataset.older_hash is not None:
+        raise InputError(f"`spec` (={source}) has an older format, which cannot be rendered; open its preset or YAML")
+    return directory
+
+
+def find_categories(spec: Spec, listener: Listener = ignore) -> pa.Table:
+    """Return the categories of a spec, cached or searched.
 
     A cached table is named after what decides it and after the SHA-256 of its content. A damaged one is searched again.
     Without a cache that can be written, each call searches.
@@ -101,7 +146,7 @@ def find_categories(spec: Spec) -> pa.Table:
     name = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     table = next(_cached(name, spec.categories), None)
     if table is None:
-        table = search_categories(spec).table
+        table = search_categories(spec, listener=listener).table
         content = parquet_bytes(table)
         with suppress(OSError, RuntimeError, InputError):
             write_file(_cache_folder() / f"{name}-{hashlib.sha256(content).hexdigest()}.parquet", content)

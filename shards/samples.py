@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fdsl.dataset.parquet import parse_parquet
-from fdsl.dataset.plan import image_key
+from fdsl.dataset.parquet import Unreadable, parse_parquet
+from fdsl.dataset.plan import Shard, image_key
 from fdsl.dataset.spec import Spec
+from fdsl.primitives.errors import InputError
+from shards.directory import Directory
+from shards.layout import samples_file
 
 _KEYS = pa.schema([("key", pa.string()), ("category", pa.int32()), ("instance", pa.int32())])
 _FILE_BYTES, _ROW_BYTES = 2**20, 2**10
@@ -69,6 +73,27 @@ def table_problem(
         if tuple(table.slice(k, 1).to_pylist()[0].values())[len(_KEYS) :] != tuple(variant):
             return f"the row of {image_key(*names[k])} is not what the spec draws for this image"
     return None
+
+
+def read_samples(directory: Directory, shard: Shard) -> pa.Table:
+    """Return the samples table of a shard.
+
+    Raises
+    ------
+    InputError
+        It is missing, unreadable, or has other columns or another number of rows than a bake writes.
+    """
+    name = samples_file(shard)
+    advice = f"`fdsl verify {shlex.quote(directory.store.url)}` lists what is wrong"
+    try:
+        table = parse_parquet(directory.store.read(name, max_bytes(shard.n_samples)), shard.n_samples)
+    except FileNotFoundError:
+        raise InputError(f"`{directory.store.locate(name)}` is missing; {advice}") from None
+    except Unreadable as error:
+        raise InputError(f"`{directory.store.locate(name)}` {error}; {advice}") from None
+    if not table.schema.equals(_schema(directory.spec)) or table.num_rows != shard.n_samples:
+        raise InputError(f"`{directory.store.locate(name)}` is not what a bake writes; {advice}")
+    return table
 
 
 def _first_difference(found: pa.Schema, expected: pa.Schema) -> str:

@@ -80,4 +80,4 @@ def error_line(stderr: str) -> str:
 
 def is_progress(line: str) -> bool:
     """Return whether a line shows progress."""
-    return line.split(" ")[0] in ("search", "bake", "verify", "ship") and "/s" in line
+    return line.split(" ")[0] in ("search", "bake", "verify", "ship", "read", "render") and "/s" in line

@@ -40,11 +40,14 @@ def test_console_blocks_show_real_output() -> None:
 
 VARYING = {
     "out: baked 10,500 images in 11 shards, 19,341 images/s": "out: baked 10,500 images in 11 shards, 20 images/s",
+    "report.html: 1.4 MB": "report.html: 12.5 MB",
     "-rw-r--r-- 0/0            1310 1970-01-01 00:00 a.png": "-rw-r--r-- 0/0             930 1970-01-01 00:00 a.png",
     "a.tar: 9,000 bytes; its receipt says 2,649,088": "a.tar: 9,000 bytes; its receipt says 2,649,600",
     ' "bytes": 2639872,': ' "bytes": 2639360,',
     f' "sha256": "{64 * "a"}",': f' "sha256": "{64 * "b"}",',
     "    numba: 0.68.1": "    numba: 0.70.0",
+    "size               2.66 GB, 2,629 bytes per image": "size              12.70 GB, 2,700 bytes per image",
+    "time               19 s with 8 workers": "time         1 min 12 s with 8 workers",
     "| train | 10,000 | 100 | 10 | 1,000 | 26,407,936 |": "| train | 10,000 | 100 | 10 | 1,000 | 26,408,448 |",
 }
 FIXED = {
@@ -53,6 +56,7 @@ FIXED = {
     "a.tar: 9,000 bytes; its receipt says 2,649,088": "a.tar: 9,001 bytes; its receipt says 2,649,088",
     f"  categories_sha256: {64 * 'a'}": f"  categories_sha256: {64 * 'b'}",
     f' "spec": "{64 * "a"}"': f' "spec": "{64 * "b"}"',
+    "files               396 in all": "files               397 in all",
     "50 categories of 3,795 candidates (1.32% accepted)": "50 categories of 3,796 candidates (1.32% accepted)",
     "'qw': 0.16607421985827386": "'qw': 0.16607421985827385",
     "| train | 10,000 | 100 | 10 | 1,000 | 26,407,936 |": "| train | 10,001 | 100 | 10 | 1,000 | 26,407,936 |",
@@ -89,11 +93,18 @@ def test_first_lines_of_the_formula_page_run(tmp_path: Path) -> None:
     assert re.fullmatch(r"21000000 12345678 \d+\n", done.stdout)
 
 
-def test_formula_page_identifies_every_preset() -> None:
-    page = (ROOT / "docs" / "formula.md").read_text()
+def test_presets_page_identifies_every_preset() -> None:
+    page = (ROOT / "docs" / "presets.md").read_text()
     assert sorted(re.findall(r"^(\S+): .* categories\nhash   [0-9a-f]{64}\npixels", page, re.MULTILINE)) == list(
         presets()
     )
+
+
+def test_pictures_of_the_architecture_have_every_folder() -> None:
+    drawn = load(ROOT / "docs" / "rooms.py").draw()
+    for name, pattern in (("rooms.svg", r'class="b">([^<]+)'), ("path.svg", r'class="[bg]">([^<]+)')):
+        shown = re.findall(pattern, (ROOT / "docs" / name).read_text())
+        assert shown == re.findall(pattern, drawn[name]), "run: python docs/rooms.py"
 
 
 def test_readme_lists_every_command() -> None:

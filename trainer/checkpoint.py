@@ -14,6 +14,7 @@ from safetensors import safe_open
 from trainer.errors import InputError, explain, one_line
 
 MAY_CHANGE = {"keep_every", "compile"}  # of the recipe, on resume
+DEAL = {"batch", "accumulate", "processes", "workers"}  # they may change, too, where they do not decide the order
 LARGEST_PLAIN = 16 << 20  # bytes of a checkpoint's plain part; ViT-B's take 0.1 MB
 
 Tensors = Annotated[dict[str, torch.Tensor], Field(min_length=1)]
@@ -37,6 +38,7 @@ class Checkpoint(Weights):
     recipe: dict[str, bool | int | float | str]
     n_classes: int
     dataset: Word
+    images_per_update: int
     processes: int
     workers: int
     optimizer: dict[str, Any]
@@ -97,14 +99,19 @@ def load(path: Path, schema: type[Weights] = Weights) -> Any:
     raise InputError(f"`{path}` is not a checkpoint of this trainer: {reason}")
 
 
-def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any]) -> Checkpoint | None:
-    """Read a run's checkpoint. None if there is none."""
+def load_to_resume(path: Path, run: dict[str, Any], recipe: dict[str, Any], every: int = 1) -> Checkpoint | None:
+    """Read a run's checkpoint. None if there is none.
+
+    every : updates after which DEAL may change.
+    """
     if not path.exists():
         return None
     content: Checkpoint = load(path, Checkpoint)
     before, now = dict(content) | content.recipe, run | recipe
-    for key in now.keys() - MAY_CHANGE:
-        if before.get(key) != now[key]:
-            change = f"{key} {one_line(before.get(key)):.100}, not {now[key]}"
-            raise InputError(f"`{path}` has {change}; resume it unchanged, or give another --out")
+    may_change = MAY_CHANGE if content.update % every else MAY_CHANGE | DEAL
+    for key, value in now.items():
+        if key not in may_change and before.get(key) != value:
+            change, means = f"{key} {one_line(before.get(key)):.100}, not {value}", "--batch x --accumulate x processes"
+            rule = f"keep {means}" if key == "images_per_update" else "resume it unchanged"
+            raise InputError(f"`{path}` has {change}; {rule}, or give another --out")
     return content

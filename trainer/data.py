@@ -3,12 +3,15 @@
 import abc
 import functools
 import hashlib
+import importlib
 import io
 import itertools
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -20,8 +23,10 @@ from webdataset import filters, gopen
 
 from trainer.batches import SMALLEST, Batches
 from trainer.errors import InputError, one_line
+from trainer.idx import Idx, is_idx
 from trainer.images import LARGEST, Sample, Transform, collate, load
 from trainer.info import INFO, Split, is_url, read_split
+from trainer.kernels import compile_kernels
 from trainer.ranks import Ranks
 from trainer.recipe import Options
 from trainer.tars import Sequential, build_index, check_sizes, samples
@@ -47,8 +52,8 @@ class Images(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         self.transform, self.seed = transform, seed
 
     @abc.abstractmethod
-    def read(self, i: int) -> tuple[bytes, int, str]:
-        """Return a sample's file, label, and name for errors."""
+    def read(self, i: int) -> tuple[bytes | np.ndarray, int, str]:
+        """Return a sample's file or pixels, label, and name for errors."""
 
     def __getitem__(self, j: int) -> tuple[torch.Tensor, int]:
         visit, i = divmod(j, self.n)
@@ -90,6 +95,30 @@ class Shards(Images):
         return os.pread(_open_tar(path).fileno(), size, offset), label, f"`{path}`: the image at byte {offset}"
 
 
+class Rendered(Images):
+    """Images of an object that gives pixels, not files.
+
+    source : has `len`, `n_classes`, `hash`, and items (uint8 image, label); renders a batch in `__getitems__`, if it has it.
+    """
+
+    def __init__(self, source: Any, name: str, transform: Transform, seed: int) -> None:
+        super().__init__(len(source), source.n_classes, source.hash, transform, seed)
+        self.source, self.name = source, name
+        self.many = getattr(source, "__getitems__", lambda numbers: [source[i] for i in numbers])
+
+    def read(self, i: int) -> tuple[np.ndarray, int, str]:
+        return *self.source[i], self.name
+
+    def __getitems__(self, numbers: list[int]) -> list[tuple[torch.Tensor, int]]:
+        """Return several items; a loader calls this once per batch."""
+        places = [divmod(j, self.n) for j in numbers]
+        items = self.many([i for _, i in places])
+        return [
+            load((*item, self.name, *place), self.transform, self.seed)
+            for item, place in zip(items, places, strict=True)
+        ]
+
+
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """Endless batches of one rank, from a URL's shards.
 
@@ -127,11 +156,9 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
 
     def arc(self, epoch: int, worker: int, workers: int) -> tuple[int, int]:
         """Return the bounds of a worker's arc of visits."""
-        batches, last = self.batches, self.batches.steps - 1
-        before = sum(len(range(rank, self.n, batches.world_size)) for rank in range(batches.rank))
-        steps = [self._steps(epoch, k, workers) for k in range(worker + 1)]
-        short = batches.batch - batches.count(last)  # a step is whole, but for the last one
-        lengths = [len(each) * batches.batch - (short if last in each else 0) for each in steps]
+        batches = self.batches
+        before = sum(replace(batches, rank=rank).length(range(batches.steps)) for rank in range(batches.rank))
+        lengths = [batches.length(self._steps(epoch, k, workers)) for k in range(worker + 1)]
         return before + sum(lengths[:-1]), before + sum(lengths)
 
     def pieces(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -199,9 +226,31 @@ class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]
             yield content, label, f"`{url}`: {name}"
 
 
+HOOK = re.compile(r"[A-Za-z_]\w*(\.\w+)*:.+")
+
+
+def call_hook(data: str, split: str) -> Any:
+    """Return `MODULE.open(ARGUMENT, split=SPLIT)`, see `Rendered`."""
+    module, argument = data.split(":", 1)
+    try:
+        source = importlib.import_module(module).open(argument, split=split)
+        image, label = source[0]
+        if image.dtype != np.uint8 or not 0 <= label < source.n_classes or not source.hash:
+            raise TypeError("its items must be (uint8 image, label), its labels below `n_classes`, its `hash` a text")
+    except Exception as error:  # a module of the user's, which may raise anything
+        raise InputError(f"`--data` (={data}) cannot be opened: {one_line(error) or type(error).__name__}") from None
+    return source
+
+
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
-    """Open a split of folders, shards or a URL."""
+    """Open a split of folders, IDX files, shards, a URL or a hook."""
     folder = Path(options.data) / name
+    if not is_url(options.data) and not Path(options.data).exists() and HOOK.fullmatch(options.data):
+        source = ranks.from_first(lambda: call_hook(options.data, name))
+        source[0]  # compiles here what each loader worker would compile
+        return Rendered(source, options.data, transform, seed)
+    if not is_url(options.data) and is_idx(folder):
+        return Rendered(Idx(folder), str(folder), transform, seed)
     if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
         return Folder(folder, transform, seed)
     split = ranks.from_first(lambda: read_split(options.data, name, options.classes))
@@ -224,6 +273,7 @@ def loader(samples: Images | Stream, batches: Batches, workers: int, pin: bool) 
 
     A worker forked later, beside gloo's threads, can hang.
     """
+    compile_kernels()
     options: dict[str, Any] = {"batch_sampler": batches, "collate_fn": collate}
     if isinstance(samples, Stream):
         samples.batches, options = batches, {"batch_size": None}

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+import yaml
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, distribute_bn
@@ -33,6 +34,7 @@ def build_model(recipe: Recipe, n_classes: int, weights: dict[str, torch.Tensor]
         net: Any = timm.create_model(  # which leaves out what is None
             recipe.model, num_classes=n_classes, pretrained=bool(weights), pretrained_cfg_overlay=overlay,
             drop_path_rate=recipe.drop_path or None, img_size=recipe.size if config and config.fixed_input_size else None,
+            **(yaml.safe_load(recipe.model_args) or {}),
         )  # fmt: skip
     except Exception as error:  # timm and torch raise many kinds, of names and of weights
         raise InputError(f"`--model` (={recipe.model}) cannot be built: {one_line(error)}") from None
@@ -44,13 +46,16 @@ def build_model(recipe: Recipe, n_classes: int, weights: dict[str, torch.Tensor]
             only = f"only one has {', '.join(names[:4])}"
             raise InputError(f"`--checkpoint` is of another architecture than {recipe.model}: {only}")
         del net.pretrained_cfg["state_dict"]
+    if recipe.freeze:
+        net.requires_grad_(False)
+        net.get_classifier().requires_grad_(True)
     return net
 
 
 class Learner:
     """A timm model and everything that changes its weights.
 
-    The randomness of a step depends on (seed, update, step, rank), so a checkpoint needs no random states.
+    The randomness of a step depends on (seed, update, block), so a checkpoint needs no random states.
     """
 
     def __init__(self, recipe: Recipe, net: Any, n_updates: int, n_warmup: int, ranks: Ranks) -> None:
@@ -70,6 +75,7 @@ class Learner:
             "state_dict": net, "optimizer": self.optimizer, "scaler": self.scaler,
             **({"state_dict_ema": self.ema.module} if self.ema else {}),
         }  # fmt: skip
+        self.net.train(not recipe.freeze)  # a frozen network keeps its running means, and drops no path
         self.on_device = OnDevice(recipe, net.num_classes, device)
         self.amp = functools.partial(torch.autocast, device.type, AMP.get(recipe.amp), enabled=recipe.amp in AMP)
         self.unsynced, self.forward = contextlib.nullcontext, net
@@ -92,15 +98,16 @@ class Learner:
         except Exception as error:  # torch raises many kinds
             raise InputError(f"the checkpoint's tensors do not fit this run: {one_line(error)}") from None
 
-    def learn(self, update: int, steps: range, batches: Batches, images: Iterator[Any]) -> torch.Tensor:
+    def learn(self, update: int, batches: Batches, images: Iterator[Any]) -> torch.Tensor:
         """Make an update; return this rank's weighted loss."""
         self.scheduler.step_update(update)
         total = torch.zeros((), device=self.ranks.device)
-        for step in steps:
+        first = update % batches.updates * batches.accumulate
+        for step in range(first, first + batches.accumulate):
             pixels, labels = next(images)
-            seed_all(self.recipe.seed, update, step, self.ranks.rank)
-            with contextlib.nullcontext() if step == steps[-1] else self.unsynced():
-                loss = self.loss(pixels, labels, batches.count(step)) * batches.weight(step, steps)
+            seed_all(self.recipe.seed, update, batches.block(step))
+            with contextlib.nullcontext() if step == first + batches.accumulate - 1 else self.unsynced():
+                loss = self.loss(pixels, labels, batches.count(step)) * batches.weight(step)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         if self.recipe.clip:
@@ -141,6 +148,6 @@ class Learner:
             loss = torch.nn.functional.cross_entropy(output, labels, reduction="sum")
             sums += torch.stack([hits[:, 0].sum(), hits.any(dim=1).sum(), loss]).double()
         top1, top5, loss = (self.ranks.total(sums) / batches.n).tolist()
-        model.train()
+        model.train(not self.recipe.freeze)
         scores = {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
         return {name: scores[name] for name in scores if name != "top5" or output.shape[1] > 5}

@@ -40,27 +40,26 @@ class Run:
         if names := sorted({*train_set.classes} ^ {*val_set.classes}):
             raise InputError(f"the folders of the two splits have different classes: {', '.join(names[:4])}")
         self.batches = Batches(
-            train_set.n, recipe.batch, ranks.rank, ranks.world_size, recipe.seed, repeats=recipe.repeats
-        )
+            train_set.n, recipe.batch, ranks.rank, ranks.world_size, recipe.seed, repeats=recipe.repeats,
+            accumulate=recipe.accumulate,
+        )  # fmt: skip
         self.val_batches = Batches(val_set.n, recipe.batch, ranks.rank, ranks.world_size, shuffle=False)
-        self.n_groups = -(-self.batches.steps // recipe.accumulate)  # updates per epoch
-        self.n_updates = self.n_groups * recipe.epochs
-        self.same = {  # on resume; workers only where their number changes the order
+        self.n_updates = self.batches.updates * recipe.epochs
+        self.same = {  # on resume
             "arch": recipe.model, "n_classes": train_set.n_classes, "dataset": train_set.dataset,
-            "processes": ranks.world_size, "workers": options.workers if isinstance(train_set, Stream) else -1,
+            "images_per_update": self.batches.images_per_update, "processes": ranks.world_size, "workers": options.workers,
         }  # fmt: skip
-        last = options.out / "last.pt"
-        saved = checkpoint.load_to_resume(last, self.same, recipe.model_dump()) if options.resume else None
+        last, every = options.out / "last.pt", self.batches.updates if isinstance(train_set, Stream) else 1
+        saved = checkpoint.load_to_resume(last, self.same, recipe.model_dump(), every) if options.resume else None
         self.update, self.best = (saved.update, saved.best) if saved else (0, -1.0)
         if self.update > self.n_updates:
             raise InputError(f"`{last}` has update {self.update:,} of {self.n_updates:,}; give another --out")
         if self.update != ranks.from_first(lambda: self.update):
             raise InputError(f"`--out` (={options.out}) must be shared by all machines: their last.pt differ")
-        epoch, group = divmod(self.update, self.n_groups)
-        self.batches.start = epoch * self.batches.steps + group * recipe.accumulate
+        self.batches.start = self.update * recipe.accumulate
         seed_all(recipe.seed)
         net = build_model(recipe, train_set.n_classes, weights)
-        self.learner = Learner(recipe, net, self.n_updates, round(self.n_groups * recipe.warmup), ranks)
+        self.learner = Learner(recipe, net, self.n_updates, round(self.batches.updates * recipe.warmup), ranks)
         if saved:
             self.learner.restore(saved)
         n_bytes = saved.log_bytes if saved else 0
@@ -74,18 +73,16 @@ class Run:
         """Train until the end or a signal; return status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.signals.append(number))
-        n_groups, save_every = self.n_groups, self.options.save_every
-        self.learner.net.train()
-        if self.update and self.update % n_groups == 0:
+        per_epoch, save_every = self.batches.updates, self.options.save_every
+        if self.update and self.update % per_epoch == 0:
             self.validate()  # its checkpoint was written before
         while self.update < self.n_updates:
-            steps = self.batches.group(self.update % n_groups, self.recipe.accumulate)
-            loss = self.learner.learn(self.update, steps, self.batches, self.images)
-            self.log.n_images += sum(self.batches.total(step) for step in steps)
+            loss = self.learner.learn(self.update, self.batches, self.images)
+            self.log.n_images += self.batches.total(self.update % per_epoch * self.recipe.accumulate)
             self.update += 1
-            stops, ends_epoch = self.ranks.any(bool(self.signals)), self.update % n_groups == 0
+            stops, ends_epoch = self.ranks.any(bool(self.signals)), self.update % per_epoch == 0
             logs = ends_epoch or self.update % self.options.log_every == 0
-            saves = ends_epoch or stops or (save_every and self.update % save_every == 0)
+            saves = self.validates or stops or (save_every and self.update % save_every == 0)
             if logs or saves:
                 self.check(loss, logs)
             if saves:
@@ -109,12 +106,18 @@ class Run:
         if not math.isfinite(value):
             raise InputError(f"the {name} is {value} at update {self.update}; lower --lr, or give --clip 1")
 
+    @property
+    def validates(self) -> bool:
+        """Whether this update ends an epoch after which to validate."""
+        epoch, rest = divmod(self.update, self.batches.updates)
+        return rest == 0 and (epoch % self.options.val_every == 0 or epoch == self.recipe.epochs)
+
     def validate(self) -> None:
         """Validate after an epoch; write checkpoints to keep."""
-        epoch = self.update // self.n_groups
+        epoch = self.update // self.batches.updates
         if self.recipe.keep_every and epoch % self.recipe.keep_every == 0:
             self.save(f"epoch-{epoch:04}.pt")
-        if epoch % self.options.val_every == 0 or epoch == self.recipe.epochs:
+        if self.validates:
             scores = self.learner.validate(self.val_batches, self.val_images)
             self.must_be_finite("validation loss", scores["loss"])
             if scores["top1"] > self.best:
@@ -125,7 +128,7 @@ class Run:
     def save(self, name: str) -> None:
         """Write a checkpoint on rank 0."""
         if self.ranks.rank == 0:
-            epoch, log_bytes = self.update // self.n_groups, self.log.path.stat().st_size
+            epoch, log_bytes = self.update // self.batches.updates, self.log.path.stat().st_size
             values: dict[str, Any] = {"update": self.update, "epoch": epoch, "best": self.best, "log_bytes": log_bytes}
             values |= {**self.same, "recipe": self.recipe.model_dump(), "mean": MEAN, "std": STD}
             state = {name: part.state_dict() for name, part in self.learner.parts.items()}

@@ -18,6 +18,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """Training recipe; by default the published one, on ViT-Tiny."""
 
     model: str = Field("deit_tiny_patch16_224", description="timm model")
+    model_args: str = Field("", description="arguments of the model, as YAML: {patch_size: 8, depth: 6}")
     size: int = Field(224, ge=1, description="side of the square images, px")
     epochs: int = Field(300, ge=1, le=10**6, description="passes over as many images as there are samples")
     batch: int = Field(64, ge=1, description="images per process and step")
@@ -36,6 +37,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     cutmix: float = Field(1.0, ge=0, description="alpha; 0 is none")
     erasing: float = Field(0.25, ge=0, le=1, description="probability of random erasing")
     repeats: int = Field(3, ge=1, le=100, description="repeated augmentation: views of a sample per epoch; 1 is none")
+    freeze: bool = Field(False, description="train the head only: a linear probe")
     clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 is none")
     ema: float = Field(0.0, ge=0, le=1, description="decay of the weights' moving average; 0 is none")
     amp: Literal["none", "bf16", "fp16"] = Field("none", description="mixed precision: none, bf16 or fp16")
@@ -71,7 +73,9 @@ def free_cores(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sy
 class Options(BaseModel, frozen=True):
     """Where a run reads and writes, and how often."""
 
-    data: str = Field(description="directory of shards with _info.json or of image folders, or a URL of shards")
+    data: str = Field(
+        description="directory of shards with _info.json or of image folders, URL of shards, or MODULE:ARGUMENT"
+    )
     out: Path = Field(description="directory of the run: checkpoints, logs, curves")
     config: str = Field("", description="recipe: the path of a YAML file, or a name in trainer/recipes")
     resume: bool = Field(False, description="continue after OUT/last.pt if it exists")
@@ -80,7 +84,7 @@ class Options(BaseModel, frozen=True):
     classes: int = Field(0, ge=0, le=10**6, description="number of classes, if _info.json lacks num_classes")
     train_split: str = Field("train", description="name of the split to train on")
     val_split: str = Field("validation", description="name of the split to validate on")
-    val_every: int = Field(1, ge=1, description="epochs between validations")
+    val_every: int = Field(1, ge=1, description="epochs between validations, and between checkpoints")
     log_every: int = Field(20, ge=1, description="updates between records of the log")
     save_every: int = Field(500, ge=0, description="updates between checkpoints within an epoch; 0 saves none there")
 

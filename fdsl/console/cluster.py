@@ -28,7 +28,7 @@ _WATCH_S = 5.0
 """Time between two prints of `fdsl status --watch`."""
 
 
-@click.command(epilog=example("fdsl slurm rcdb-21k -o data/rcdb-21k --submit -- --partition=cpu --time=1:00:00"))
+@click.command(epilog=example("fdsl slurm rcdb-21k -o data/rcdb-21k --submit -- --time=1:00:00"))
 @SPEC
 @options(NEW_OUT, CATEGORIES_FROM, PARTS, TASK_WORKERS, ROUNDS, SUBMIT, QUIET)
 @click.argument("sbatch_options", nargs=-1)

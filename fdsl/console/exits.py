@@ -14,10 +14,13 @@ from fdsl.primitives.errors import PLATFORMS, InputError, machine_of, one_line, 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _CLEANUP_S = 30
 
-_RESUMABLE = ("bake", "repair", "ship", "slurm")
-_RESUME = "finished shards are kept; run the same command again to resume"
+_KEPT = dict.fromkeys(("bake", "repair", "ship", "slurm"), "finished shards are kept") | {
+    "ladder": "finished runs are kept"
+}
+"""What the resumable commands keep."""
+
+_RESUME = "run the same command again to resume"
 _RETRY = "fix this and run the same command again"
-_KEPT = "finished shards are kept"
 _NO_MEMORY = "memory ran out; raise its limit (`ulimit -v`), or use fewer --workers"
 _NO_CACHE = (
     "numba can write its cache neither beside the code nor in your cache folder;"
@@ -68,10 +71,10 @@ def run(command: click.Command) -> None:
     except Terminated as stop:
         _fail(_after_stop("terminated"), int(str(stop.code)))
     except ChildProcessError as error:
-        _fail(f"{error}; {_RESUME}" if _is_resumable() else str(error), 1)
+        _fail(f"{error}; {kept}; {_RESUME}" if (kept := _kept()) else str(error), 1)
     except OSError as error:
         path = f"`{error.filename}`: " if error.filename else ""
-        kept = f"; {_KEPT}" if _is_resumable() else ""
+        kept = f"; {_kept()}" if _kept() else ""
         where = f" on {machine}" if (machine := machine_of(error)) else ""
         _fail(_cause(error) or f"{path}{error.strerror or error}{where}; {_RETRY}{kept}", 1)
     except MemoryError:
@@ -98,13 +101,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
 
 
-def _is_resumable() -> bool:
-    """Return whether the running command keeps finished shards."""
-    return any(name in sys.argv[1:2] for name in _RESUMABLE)
+def _kept() -> str:
+    """Return what the running command keeps; empty if nothing."""
+    return next((_KEPT[name] for name in sys.argv[1:2] if name in _KEPT), "")
 
 
 def _after_stop(cause: str) -> str:
-    return f"{cause}; {_RESUME if _is_resumable() else 'nothing was written'}"
+    return f"{cause}; {kept}; {_RESUME}" if (kept := _kept()) else f"{cause}; nothing was written"
 
 
 def say(line: str, err: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 P = ParamSpec("P")
 Command = Callable[P, None]
@@ -35,7 +36,22 @@ class PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
-SPEC = click.argument("spec")
+def preset_names(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return the presets that begin with what was typed, for a shell to complete."""
+    from fdsl.dataset.sources import presets
+
+    return [CompletionItem(name) for name in presets() if name.startswith(typed)]
+
+
+def specs(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return the same, and let the shell add files.
+
+    The request for files comes first: click's script for bash drops what came before it.
+    """
+    return [CompletionItem(typed, type="file"), *preset_names(context, parameter, typed)]
+
+
+SPEC = click.argument("spec", shell_complete=specs)
 
 
 class PlaceType(PathType):
@@ -110,6 +126,26 @@ RERENDER = click.option(
 SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), help="Seed that selects the N images; drawn and printed if omitted."
 )
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from fdsl.console.exits import say
+        from fdsl.version import version_lines
+
+        for line in version_lines():
+            say(line)
+        context.exit()
+
+
+VERSION = click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show versions, platform and kernel cache, and exit.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 LOG_JSON = click.option(
     "--log-json",
@@ -171,12 +207,12 @@ def opened_log(log: Path | None, *outputs: Path | str | None) -> Iterator[TextIO
             file.close()
 
 
-def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P]]:
-    """Return the option --out for a file of one type."""
+def file_option(*suffixes: str, required: bool) -> Callable[[Command[P]], Command[P]]:
+    """Return the option --out for a file of some types."""
 
     def check(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-        if path is not None and path.suffix != suffix:
-            raise click.BadParameter(f"{str(path)!r} must end in {suffix}", context, parameter)
+        if path is not None and path.suffix not in suffixes:
+            raise click.BadParameter(f"{str(path)!r} must end in {' or '.join(suffixes)}", context, parameter)
         return path
 
     return click.option(
@@ -185,7 +221,7 @@ def file_option(suffix: str, required: bool) -> Callable[[Command[P]], Command[P
         type=PathType(),
         required=required,
         callback=check,
-        help=f"{suffix} file to write.",
+        help=f"{' or '.join(suffixes)} file to write.",
     )
 
 

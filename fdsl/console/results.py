@@ -53,7 +53,7 @@ def plan_lines(spec: Spec, cost: Estimate, n_workers: int) -> Iterator[str]:
 
 
 def dataset_lines(dataset: Dataset) -> Iterator[str]:
-    """Yield what two people compare to know that they mean the same dataset."""
+    """Yield the hashes that tell datasets apart."""
     live = LiveDataset(dataset)
     yield f"{dataset.spec.name}: {dataset.spec.family}, {count(dataset.spec.categories, 'category')}"
     yield f"hash   {dataset.hash}"
@@ -61,7 +61,7 @@ def dataset_lines(dataset: Dataset) -> Iterator[str]:
 
 
 def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
-    """Yield an image's place and parameters, and the lines of Python that render it again."""
+    """Yield an image's place, parameters and Python code."""
     where = f"epoch {live.epoch}, which is in no shard"
     if not live.epoch:
         shard = next(shard for shard in plan_shards(live.dataset.spec, live.split) if position < shard.stop)
@@ -98,7 +98,10 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
 
 
 def status_json(status: Status, indent: int | None) -> list[str]:
-    """Return the lines of a bake's progress as JSON; one line without indent."""
+    """Return the progress of a bake as JSON.
+
+    One line if `indent` is None.
+    """
     return json.dumps({**asdict(status), "seconds_left": status.seconds_left}, indent=indent).splitlines()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from fdsl.dataset.categories import check_table, table_sha256
-from fdsl.dataset.families import Image
+from fdsl.dataset.families import Image, solid
 from fdsl.dataset.spec import SPLITS, Spec, dataset_hash
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import Stream, domain
@@ -96,12 +96,30 @@ class Dataset:
         InputError
             The dataset has an older format.
         """
+        self._require_renderable()
+        samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
+        return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
+
+    def _require_renderable(self) -> None:
+        """Raise InputError if the dataset has an older format."""
         if self.older_hash is not None:
             raise InputError(
                 f"`{self.source}` belongs to a dataset of an older format, which cannot be rendered any more"
             )
-        samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
-        return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
+
+    def turn(self, category: int, instance: int, n_frames: int) -> Iterator[Image]:
+        """Yield an image, turned once around its vertical axis.
+
+        Raises
+        ------
+        InputError
+            The family's images are flat, or the dataset has an older format.
+        """
+        self._require_renderable()
+        spec = self.spec
+        return solid(spec.family).turn(
+            spec.params, spec.size_px, self.rows[category], self.stream(category, instance), n_frames
+        )
 
     def image(self, category: int, instance: int) -> Image:
         """Return one image: uint8 (size_px, size_px), grey.

@@ -117,6 +117,27 @@ class PublishedCsv(Protocol):
         """Write a categories table as CSV files into an empty folder."""
 
 
+class Solid(Protocol):
+    """Optional part of a family: its images show solids that can be turned."""
+
+    def turn(self, params: Any, size_px: int, category: Any, stream: Stream, n_frames: int) -> Iterator[Image]:
+        """Yield an image, turned once around its vertical axis; the first frame is the image itself."""
+
+
+def solid(name: str) -> Solid:
+    """Return what turns a family's images.
+
+    Raises
+    ------
+    InputError
+        Its images are flat.
+    """
+    if not hasattr(FAMILIES[name], "turn"):
+        names = ", ".join(key for key, module in FAMILIES.items() if hasattr(module, "turn"))
+        raise InputError(f"`family` (={name}) has flat images, which cannot be turned; these have solids: {names}")
+    return cast("Solid", FAMILIES[name])
+
+
 def published_csv(name: str) -> PublishedCsv:
     """Return a family's CSV reader and writer.
 

@@ -85,6 +85,16 @@ class LiveDataset:
     def __len__(self) -> int:
         return self.dataset.spec.n_images(self.split)
 
+    @property
+    def n_classes(self) -> int:
+        """Number of categories; labels are below it."""
+        return self.dataset.spec.categories
+
+    @property
+    def hash(self) -> str:
+        """Identity of the dataset: 64 hexadecimal digits; the same for all splits and epochs."""
+        return self.dataset.hash
+
     def __getitem__(self, position: SupportsIndex) -> Item:
         """Return an item; a negative position counts from the end.
 
@@ -93,17 +103,20 @@ class LiveDataset:
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[SupportsIndex]) -> list[Item]:
-        """Return several items, rendered side by side; a DataLoader calls this once per batch."""
+        """Return several items, rendered side by side.
+
+        A DataLoader calls this once per batch.
+        """
         names = self._names(positions)
         rendered = self.dataset.images(names)
         return [self._item(category, islice(rendered, self.views)) for category, _ in names[:: self.views]]
 
     def key(self, position: SupportsIndex) -> str:
-        """Return the key of an item, which its first view has in the shards."""
+        """Return the key of an item: of its first view."""
         return image_key(*self._names([position])[0])
 
     def index(self, key: str) -> int:
-        """Return the position of the item that holds the image of a key.
+        """Return the position of an image by its key.
 
         Raises
         ------
@@ -114,7 +127,7 @@ class LiveDataset:
         category, instance = parse_key(key)
         epoch, own = divmod(instance, spec.instances.total)
         if category >= spec.categories or spec.split_of(own) != self.split or epoch // self.views != self.epoch:
-            raise InputError(f"`key` (={key}) is no image of {spec.name}, split {self.split}, epoch {self.epoch}")
+            raise InputError(f"`key` (={key}) is not an image of {spec.name}, split {self.split}, epoch {self.epoch}")
         return position_of(spec, category, own)
 
     def parameters(self, position: SupportsIndex) -> dict[str, Any]:
@@ -157,7 +170,9 @@ def _by_name(dataset: Dataset, variant: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def find_image(dataset: Dataset, key: str) -> tuple[LiveDataset, int]:
-    """Return the split and epoch that hold an image, and its position there.
+    """Find an image by its key.
+
+    Returns its split and epoch, and its position there.
 
     Raises
     ------

@@ -70,14 +70,17 @@ class BatchSampler:
         return self.step // len(self)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the positions of this rank for each step that is left of the epoch."""
+        """Yield this rank's positions, step by step, until the epoch ends."""
         epoch = self.epoch
         while self.epoch == epoch:
             self.step += 1
             yield self.positions(self.step - 1)
 
     def positions(self, step: int) -> list[int]:
-        """Return the positions of this rank in a step, counted since training began."""
+        """Return the positions of this rank in a step.
+
+        Steps are counted since training began.
+        """
         epoch, k = divmod(step, len(self))
         n_own = self.batch // self.n_ranks
         first = k * self.batch + self.rank * n_own

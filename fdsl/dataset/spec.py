@@ -33,6 +33,10 @@ SPLITS = {"train": TRAIN, "validation": VALIDATION}
 BAKED = "baked"
 """Key of a baked directory's spec.yaml that does not belong to the spec."""
 
+OUTSIDE_HASH = ("license",)
+"""Keys that do not belong to a dataset's identity: no pixel, label or order depends on them."""
+
+_LICENSE_RULE = "an SPDX identifier of at most 64 characters, such as CC0-1.0 or CC-BY-4.0"
 _NAME_RULE = "1 to 100 lower-case letters, digits, `.`, `_` or `-`, the first a letter or digit"
 
 _MAY_BE_EMPTY = ("image", "params")
@@ -120,6 +124,7 @@ class Spec(Model):
     image : the family's published size by default
     shards : size and order of the shards
     params : the family's published parameters by default
+    license : SPDX identifier of the licence of the images; only the dataset card shows it
     """
 
     name: Annotated[str, AfterValidator(matching(r"[a-z0-9][a-z0-9._-]{0,99}", _NAME_RULE))]
@@ -130,6 +135,7 @@ class Spec(Model):
     image: ImageFormat = Field(default_factory=_default_image)
     shards: ShardFormat = ShardFormat()
     params: SerializeAsAny[FamilyParams] = Field(default_factory=_default_params)
+    license: Annotated[str, AfterValidator(matching(r"[A-Za-z][A-Za-z0-9.+-]{0,63}", _LICENSE_RULE))] = "CC0-1.0"
 
     @field_validator("params", mode="before")
     @classmethod
@@ -219,7 +225,7 @@ def parse_spec(mapping: object) -> Spec:
 def dataset_hash(spec: Spec, categories_sha256: str) -> str:
     """Return the identity of a dataset: 64 hexadecimal digits.
 
-    It covers the format, the spec and the categories.
+    It covers the format, the spec but for its licence, and the categories.
     """
     return hash_of_format(FORMAT, spec.to_mapping(), categories_sha256)
 
@@ -232,7 +238,8 @@ def hash_of_format(number: int, mapping: dict[str, Any], categories_sha256: str)
     number : the format
     mapping : the spec with every default of that format
     """
-    canonical = {"format": number, "categories_sha256": categories_sha256, "spec": mapping}
+    decisive = {key: value for key, value in mapping.items() if key not in OUTSIDE_HASH}
+    canonical = {"format": number, "categories_sha256": categories_sha256, "spec": decisive}
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 

@@ -44,7 +44,7 @@ _ON = "on machine "
 
 
 def note_machine(error: BaseException, name: str) -> None:
-    """Note on which machine an error was raised; the note travels with it."""
+    """Add the name of a machine to an error."""
     error.add_note(_ON + name)
 
 

@@ -1,1 +1,1 @@
-"""Reports for people: contact sheets and estimates."""
+"""Reports for people: contact sheets, the report, estimates."""

@@ -1,50 +1,120 @@
-"""Contact sheets: rows are categories, columns are instances."""
+"""Contact sheets and turntables: rows are categories, columns are instances."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.families import Image
+from fdsl.primitives.errors import InputError
 
-_TILE_PX, _GAP_PX, _MARGIN_PX, _TITLE_PX = 128, 4, 44, 40
+Sheet = npt.NDArray[np.uint8]
+"""A labelled sheet of images, uint8 (height, width), grey."""
+
+_TILE_PX, _GAP_PX, _MARGIN_PX, _TITLE_PX, _LINE_PX = 128, 4, 44, 40, 14
 _STEP_PX = _TILE_PX + _GAP_PX
 _PAPER, _INK = 235, 40
+_N_FRAMES, _FRAME_MS = 60, 50
+_MOST_TURNING = 64
+"""Images of a turntable: each keeps its points in memory."""
+
+_LOSSLESS = 101
+"""WebP's quality above 100 means lossless."""
 
 
-def _write(sheet: npt.NDArray[np.uint8], text: str, x: int, y: int) -> None:
+def _write(sheet: Sheet, text: str, x: int, y: int) -> None:
     cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.38, _INK, 1, cv2.LINE_AA)
 
 
-def contact_sheet(dataset: Dataset, n_instances: int) -> npt.NDArray[np.uint8]:
-    """Return a labelled sheet of the first images of each category.
+def sheet(
+    title: str, row_labels: Sequence[Sequence[str]], column_labels: Sequence[str], rows: Iterable[Iterable[Image]]
+) -> Sheet:
+    """Return images in labelled rows and columns, scaled to 128 px.
 
     Parameters
     ----------
-    dataset : one row of the sheet per category
-    n_instances : columns
+    row_labels : lines beside each row
+    column_labels : one line above each column
+    rows : images of each row
+    """
+    shape = _TITLE_PX + len(row_labels) * _STEP_PX, _MARGIN_PX + len(column_labels) * _STEP_PX
+    sheet = np.full(shape, _PAPER, dtype=np.uint8)
+    _write(sheet, title, _GAP_PX, 14)
+    for column, label in enumerate(column_labels):
+        _write(sheet, label, _MARGIN_PX + column * _STEP_PX, _TITLE_PX - 6)
+    for row, (lines, images) in enumerate(zip(row_labels, rows, strict=True)):
+        top = _TITLE_PX + row * _STEP_PX
+        for k, line in enumerate(lines):
+            _write(sheet, line, _GAP_PX, top + _TILE_PX // 2 + k * _LINE_PX)
+        for column, image in enumerate(images):
+            left = _MARGIN_PX + column * _STEP_PX
+            tile = cv2.resize(image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)
+            sheet[top : top + _TILE_PX, left : left + _TILE_PX] = tile
+    return sheet
+
+
+def contact_sheet(dataset: Dataset, categories: Sequence[int], instances: Sequence[int]) -> Sheet:
+    """Return a labelled sheet of some images.
+
+    Parameters
+    ----------
+    categories : rows
+    instances : columns
 
     Returns
     -------
     uint8 (height, width), grey; images are scaled to 128 px
     """
-    spec, n_categories = dataset.spec, dataset.spec.categories
-    shape = _TITLE_PX + n_categories * _STEP_PX, _MARGIN_PX + n_instances * _STEP_PX
-    sheet = np.full(shape, _PAPER, dtype=np.uint8)
-    _write(sheet, f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}", _GAP_PX, 14)
-    for instance in range(n_instances):
-        _write(sheet, str(instance), _MARGIN_PX + instance * _STEP_PX, _TITLE_PX - 6)
-    for category in range(n_categories):
-        _write(sheet, str(category), _GAP_PX, _TITLE_PX + category * _STEP_PX + _TILE_PX // 2)
-    names = [(category, instance) for category in range(n_categories) for instance in range(n_instances)]
-    for (category, instance), (image, _) in zip(names, dataset.images(names), strict=True):
-        top, left = _TITLE_PX + category * _STEP_PX, _MARGIN_PX + instance * _STEP_PX
-        tile = cv2.resize(image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)
-        sheet[top : top + _TILE_PX, left : left + _TILE_PX] = tile
-    return sheet
+    names = [(category, instance) for category in categories for instance in instances]
+    images = (image for image, _ in dataset.images(names))
+    rows = ([next(images) for _ in instances] for _ in categories)
+    return _instances_sheet(dataset, categories, instances, rows)
 
 
-def encode_sheet(sheet: npt.NDArray[np.uint8]) -> bytes:
+def turntable(dataset: Dataset, categories: Sequence[int], instances: Sequence[int]) -> list[Sheet]:
+    """Return contact sheets whose images turn once around the vertical axis.
+
+    The first frame is `contact_sheet`.
+
+    Returns
+    -------
+    60 frames, each uint8 (height, width), grey
+
+    Raises
+    ------
+    InputError
+        The family's images are flat, or there are more than 64.
+    """
+    n_images = len(categories) * len(instances)
+    if n_images > _MOST_TURNING:
+        raise InputError(f"`turntable` (={n_images} images) must have at most {_MOST_TURNING}: select fewer")
+    turning = [[dataset.turn(category, instance, _N_FRAMES) for instance in instances] for category in categories]
+    return [
+        _instances_sheet(dataset, categories, instances, ([next(image) for image in row] for row in turning))
+        for _ in range(_N_FRAMES)
+    ]
+
+
+def _instances_sheet(
+    dataset: Dataset, categories: Sequence[int], instances: Sequence[int], rows: Iterable[Iterable[Image]]
+) -> Sheet:
+    spec = dataset.spec
+    title = f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}"
+    return sheet(title, [(str(category),) for category in categories], [str(number) for number in instances], rows)
+
+
+def encode_sheet(sheet: Sheet) -> bytes:
     """Return a sheet as a PNG file."""
     return bytes(cv2.imencode(".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+
+
+def encode_turntable(frames: Sequence[Sheet]) -> bytes:
+    """Return sheets as an endless animation, a lossless WebP file of 20 frames per second."""
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) for frame in frames]
+    animation.durations = [_FRAME_MS] * len(frames)
+    return bytes(cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS])[1])

@@ -78,7 +78,10 @@ def result_of(task: Callable[[Item], Result], item: Item) -> Result:
 
 
 def result_elsewhere(task: Callable[[Item], Result], item: Item) -> Result:
-    """Return the result of a task; an error gets a note of this machine's name."""
+    """Return the result of a task.
+
+    An error gets a note with this machine's name.
+    """
     try:
         return result_of(task, item)
     except Exception as error:

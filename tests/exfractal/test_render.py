@@ -13,7 +13,7 @@ import pytest
 from exfractal.attractors import Cloud, Games, System
 from exfractal.categories import DOMAIN, sample, unpack
 from exfractal.params import Params
-from exfractal.render import Image, Variant, _object_lanes, project, render_each, weighted
+from exfractal.render import Image, Variant, _object_lanes, project, render_each, turn, weighted
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.streams import TRAIN, Stream, domain
 from tests import chaos_game, misfit
@@ -294,3 +294,20 @@ def test_ring_keeps_the_vertical_axis_vertical() -> None:
         image = render(params, 64, System(flat, systems()[0].thresholds), stream_of(instance))[0]
         assert set(np.argwhere(image)[:, 0]) <= {31, 32}
         assert len(set(np.argwhere(image)[:, 1])) > 3
+
+
+@pytest.mark.parametrize("instance", [0, 5])
+@pytest.mark.parametrize("params", [RANDOM, RING], ids=["random", "ring"])
+def test_turn_begins_with_the_image(params: Params, instance: int) -> None:
+    frames = list(turn(params, 64, systems()[0], stream_of(instance), 8))
+    assert len({frame.tobytes() for frame in frames}) == 8
+    assert np.array_equal(frames[0], render(params, 64, systems()[0], stream_of(instance))[0])
+
+
+def test_turn_passes_the_views_of_a_ring() -> None:
+    """Views turn the other way round. A point on the border of two pixels may change its pixel."""
+    ring = Params(viewpoint="ring", jitter_deg=0.0)
+    frames = list(turn(ring, 128, systems()[0], stream_of(0), 12))
+    for k, frame in enumerate(frames):
+        view, _ = render(ring, 128, systems()[0], stream_of(-k % 12))
+        assert np.count_nonzero(frame != view) <= 4

@@ -45,6 +45,16 @@ def test_front_matter_names_the_tars_of_each_split(baked: Path) -> None:
     )
 
 
+def test_front_matter_tells_licence_and_types(baked: Path) -> None:
+    front_matter = yaml.safe_load((baked / "README.md").read_text().split("---\n")[1])
+    assert front_matter["license"] == "cc0-1.0"
+    assert front_matter["dataset_info"]["features"][:2] == [
+        {"name": "png", "dtype": {"image": {"mode": "L"}}},
+        {"name": "cls", "dtype": {"class_label": {"names": {str(k): str(k) for k in range(5)}}}},
+    ]
+    assert "The licence of the images is CC0-1.0." in (baked / "README.md").read_text()
+
+
 def test_trainer_reads_the_most_shards(baked: Path) -> None:
     directory = open_directory(baked)
     receipts = list(directory.receipts(plan_shards(directory.spec)).values())

@@ -154,6 +154,17 @@ def test_other_spec_is_refused_by_field(path: str, line: str, baked: Path, spec:
     assert str(error.value) == f"`out` (={baked}) holds another dataset: {differs}; name another directory"
 
 
+def test_other_licence_is_refused_and_may_be_edited(copy: OnDisk, spec: Spec) -> None:
+    with pytest.raises(InputError) as error:
+        bake(spec.replace(license="MIT"), copy.path, executor=SERIAL)
+    path = copy.path / "spec.yaml"
+    assert str(error.value) == f"`license` (=MIT) is CC0-1.0 in {path}; edit it there, as no image depends on it"
+    path.write_text(path.read_text().replace("license: CC0-1.0", "license: MIT"))
+    baked = bake(spec.replace(license="MIT"), copy.path, executor=SERIAL)
+    assert (baked.n_shards, baked.n_missing) == (0, 0)
+    assert "The licence of the images is MIT." in (copy.path / "README.md").read_text()
+
+
 def test_other_params_are_refused(baked: Path, spec: Spec) -> None:
     published: FamilyParams = spec.family_module.Params()
     if published == spec.params:

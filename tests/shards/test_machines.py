@@ -77,13 +77,23 @@ def test_full_cache_folder_is_named(small_file: Path, mount_point: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("limit_mb", [100, 200, 400, 600, 800])
-def test_little_memory_is_no_traceback(limit_mb: int, small_file: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (limit_mb * 2**20, limit_mb * 2**20))
+TOO_LITTLE = (
+    "`ulimit -v` (={:,}) must be at least 1,536,000: with less address space, libraries crash;"
+    " raise it, or run `ulimit -v unlimited`"
+)
 
-    done = run_fdsl("bake", small_file, "-o", small_file.with_name("out"), "--workers", "2", preexec_fn=limit)
-    assert "Traceback" not in done.stderr
+
+@pytest.mark.parametrize("limit_kib", [60_000, 200_000, 700_000, 1_535_999, 1_536_000, 2_150_400])
+def test_little_memory_is_refused_before_it_crashes(limit_kib: int, small_file: Path) -> None:
+    """With the first limits, libraries would crash. The last one, too, was too little for pyarrow's own allocator."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit_kib * 1024, limit_kib * 1024))
+
+    done = run_fdsl("bake", small_file, "-o", small_file.with_name("out"), "--workers", "2", "-q", preexec_fn=limit)
+    is_enough = limit_kib >= 1_536_000
+    line = "" if is_enough else f"fdsl: {TOO_LITTLE.format(limit_kib)}\n"
+    assert (done.returncode, done.stderr) == (0 if is_enough else 1, line)
 
 
 def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,17 @@ def test_edited_manifest_is_refused(edit: Edit, message: str, path: Path) -> Non
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_licence_may_be_edited_or_missing(dataset: Dataset, path: Path) -> None:
+    """Directories from before there was a licence stay valid."""
+    for changes, license in (({"license": "MIT"}, "MIT"), ({}, "CC0-1.0")):
+        content = yaml.safe_load(path.read_text())
+        del content["license"]
+        path.write_text(yaml.safe_dump({**content, **changes}))
+        manifest = read_manifest(Folder(path.parent))
+        assert (manifest.hash, manifest.spec.license) == (dataset.hash, license)
+        path.write_bytes(manifest_yaml(dataset))
+
+
 def test_reordered_manifest_is_the_same(dataset: Dataset, path: Path) -> None:
     path.write_text("# a comment\n" + yaml.safe_dump(yaml.safe_load(path.read_text()), sort_keys=True))
     assert read_manifest(Folder(path.parent)).hash == dataset.hash

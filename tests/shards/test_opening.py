@@ -35,9 +35,9 @@ def n_searches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Spec]]:
     """The specs that were searched, in order."""
     searched: list[Spec] = []
 
-    def counted(spec: Spec) -> Any:
+    def counted(spec: Spec, **options: Any) -> Any:
         searched.append(spec)
-        return search_categories(spec)
+        return search_categories(spec, **options)
 
     monkeypatch.setattr(opening, "search_categories", counted)
     return searched

@@ -191,6 +191,12 @@ loaded = {
     "directory": datasets.load_dataset(directory),
     "streaming": datasets.load_dataset(directory, streaming=True),
 }
+types = [
+    [type(splits[name].features["cls"]).__name__, splits[name].features["cls"].names, next(iter(splits[name]))["png"].mode]
+    for way, splits in loaded.items() if way != "data_files"
+    for name in splits
+]
+print(json.dumps(types))
 print(json.dumps({way: {split: rows(splits[split]) for split in splits} for way, splits in loaded.items()}))
 """
 
@@ -209,4 +215,6 @@ def test_hugging_face_datasets(baked: Path, rendered: dict[str, list[Sample]], t
         split: [[sample.key, sample.label, hashlib.sha256(sample.image.tobytes()).hexdigest()] for sample in samples]
         for split, samples in rendered.items()
     }
-    assert json.loads(process.stdout) == dict.fromkeys(("data_files", "directory", "streaming"), expected)
+    types, read = process.stdout.splitlines()
+    assert json.loads(types) == 4 * [["ClassLabel", ["0", "1", "2", "3", "4"], "L"]]
+    assert json.loads(read) == dict.fromkeys(("data_files", "directory", "streaming"), expected)

@@ -69,8 +69,8 @@ def odd_infos(info: dict[str, Any]) -> dict[str, bytes]:
 
 TENSOR = torch.zeros(3)
 CHECKPOINT_KEYS = [
-    "update", "best", "log_bytes", "arch", "dataset", "n_classes", "processes", "workers", "recipe", "optimizer", "scaler",
-    "state_dict",
+    "update", "best", "log_bytes", "arch", "dataset", "n_classes", "images_per_update", "processes", "workers", "recipe",
+    "optimizer", "scaler", "state_dict",
 ]  # fmt: skip
 CHECKPOINT_VALUES: dict[str, Any] = {
     "null": None, "negative": -5, "nan": float("nan"), "huge": 10**30, "text": "\n\x1b[31mx", "tensor": TENSOR,

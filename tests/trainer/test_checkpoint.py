@@ -105,8 +105,8 @@ def test_a_failed_write_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: p
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
 
 
-RUN = {"arch": "a", "n_classes": 4, "dataset": "d", "processes": 2, "workers": -1}
-RECIPE = {"lr": 1.0, "compile": False}
+RUN = {"arch": "a", "n_classes": 4, "dataset": "d", "images_per_update": 16, "processes": 2, "workers": 1}
+RECIPE = {"lr": 1.0, "compile": False, "batch": 8}
 STATE = {"state_dict": WEIGHTS, "best": -1.0, "log_bytes": 0, "optimizer": {}, "scaler": {}}
 
 
@@ -115,8 +115,7 @@ STATE = {"state_dict": WEIGHTS, "best": -1.0, "log_bytes": 0, "optimizer": {}, "
     [
         ({"n_classes": 5}, "has n_classes 4, not 5"),
         ({"dataset": "e"}, "has dataset d, not e"),
-        ({"processes": 1}, "has processes 2, not 1"),
-        ({"workers": 3}, "has workers -1, not 3"),
+        ({"images_per_update": 8}, "has images_per_update 16, not 8; keep --batch x --accumulate x processes, or"),
         ({"lr": 2.0}, "has lr 1.0, not 2.0; resume it unchanged, or give another --out"),
     ],
 )
@@ -130,6 +129,16 @@ def test_only_an_unchanged_run_resumes(change: dict[str, Any], rule: str, tmp_pa
     run, recipe = ({key: change.get(key, value) for key, value in values.items()} for values in (RUN, RECIPE))
     with pytest.raises(InputError, match=rule):
         checkpoint.load_to_resume(path, run, recipe)
+
+
+@pytest.mark.parametrize("change", [{"processes": 1}, {"workers": 3}, {"batch": 16}])
+def test_deal_changes_only_where_it_may(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    run, recipe = ({key: change.get(key, value) for key, value in values.items()} for values in (RUN, RECIPE))
+    checkpoint.save(path, {**RUN, **STATE, "recipe": RECIPE, "update": 12})
+    assert checkpoint.load_to_resume(path, run, recipe, 6)
+    with pytest.raises(InputError, match=r"has \w+ \d+, not \d+; resume it unchanged"):
+        checkpoint.load_to_resume(path, run, recipe, 5)
 
 
 def test_other_checkpoints_do_not_resume(tmp_path: Path) -> None:

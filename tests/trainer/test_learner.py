@@ -34,11 +34,10 @@ def some(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def learn(learner: Learner, n: int = 8, update: int = 0) -> float:
-    batches = Batches(n, learner.recipe.batch)
-    steps = batches.group(0, learner.recipe.accumulate)
+    batches = Batches(n, learner.recipe.batch, shuffle=False, accumulate=learner.recipe.accumulate)
     images, labels = some(n)
-    parts = zip(images.split(learner.recipe.batch), labels.split(learner.recipe.batch), strict=True)
-    return learner.learn(update, steps, batches, iter(parts)).item()
+    parts = ((images[each], labels[each]) for each in ([j % n for j in ids] for ids in batches))
+    return learner.learn(update, batches, parts).item()
 
 
 def gradients(learner: Learner) -> list[torch.Tensor]:
@@ -113,17 +112,16 @@ def test_compile_and_drop_path_are_applied() -> None:
     assert learner(drop_path=0.2).net.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("n", [1, 9, 17])
+@pytest.mark.parametrize("n", [1, 4, 17])
 def test_one_image_trains_with_batch_norm(n: int) -> None:
     """It comes with another that does not count."""
     one = learner(model="test_resnet", accumulate=3)
     images, labels = some(n)
-    batches = Batches(n, 8, shuffle=False)
+    batches = Batches(n, 8, shuffle=False, accumulate=3)
     ids = [next(each) for each in [iter(batches)] for _ in range(batches.steps)]
-    assert [len(each) for each in ids] == [8] * (n // 8) + [2]
+    assert [len(each) for each in ids] == {1: [2, 2, 2], 4: [2, 2, 2], 17: [6, 6, 5]}[n]
     parts = iter([(images[each], labels[each]) for each in ids])
-    steps = batches.group(0, 3)
-    loss = one.learn(0, steps, batches, parts).item()
+    loss = one.learn(0, batches, parts).item()
     assert 0 < loss < 10
     assert next(parts, None) is None
 
@@ -193,3 +191,26 @@ def test_weights_of_another_architecture_are_refused(change: Any, rule: str) -> 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(InputError, match=r"`--model` \(=deit_huge\) cannot be built: "):
         build_model(Recipe(model="deit_huge"), 9)
+
+
+def test_frozen_network_trains_its_head_only() -> None:
+    one = learner(model="test_resnet", freeze=True)
+    before = {name: tensor.clone() for name, tensor in one.net.state_dict().items()}
+    learn(one)
+    changed = {name for name, tensor in one.net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+    one.validate(Batches(8, 8, shuffle=False), iter([some(8)]))
+    assert not one.net.training
+
+
+def test_arguments_of_the_model() -> None:
+    recipe = PLAIN.model_copy(update={"model": "vit_tiny_patch16_224", "model_args": "{patch_size: 8, depth: 2}"})
+    net: Any = build_model(recipe, N_CLASSES)
+    assert (len(net.blocks), net.patch_embed.num_patches) == (2, 16)
+
+
+@pytest.mark.parametrize("text", ["{depht: 2}", "3", "{", "{depth: x}"])
+def test_wrong_arguments_are_one_line(text: str) -> None:
+    recipe = PLAIN.model_copy(update={"model": "vit_tiny_patch16_224", "model_args": text})
+    with pytest.raises(InputError, match=r"^`--model` .* cannot be built: [^\n]*$"):
+        build_model(recipe, N_CLASSES)

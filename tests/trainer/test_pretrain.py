@@ -97,13 +97,69 @@ def test_resume_validates_after_an_epochs_end(small: Path, tmp_path: Path, monke
     arguments = ["--data", small, "--epochs", "2", *LITTLE]
     whole, out = tmp_path / "whole", tmp_path / "cut"
     assert train(*arguments, "--out", whole) == 0
-    with monkeypatch.context() as patch:
-        updates = iter(range(1, 100))
-        patch.setattr("trainer.ranks.Ranks.any", lambda ranks, flag: next(updates) == 15)
-        assert train(*arguments, "--out", out) == 128 + signal.SIGTERM
+    stop_at(15, monkeypatch, *arguments, "--out", out)
     assert records(out, "validation") == []
     assert train(*arguments, "--out", out, "--resume") == 0
     assert_same(out, whole)
+
+
+def stop_at(update: int, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Train in this process until an update."""
+    with monkeypatch.context() as patch:
+        updates = iter(range(1, 100))
+        patch.setattr("trainer.ranks.Ranks.any", lambda ranks, flag: next(updates) == update)
+        assert train(*arguments) == 128 + signal.SIGTERM
+
+
+def assert_near(out: Path, whole: Path) -> None:
+    """The same losses, but for the order of sums."""
+    assert [update for update, _ in curve(out)] == [update for update, _ in curve(whole)]
+    for kind in ("train", "validation"):
+        one, other = ([record["loss"] for record in records(path, kind)] for path in (out, whole))
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_one_process_goes_on_for_two(small: Path, tmp_path: Path) -> None:
+    """With as many images per update and all of the published augmentation."""
+    arguments, (whole, out) = ["--data", small, "--epochs", "2", *FULL], (tmp_path / "whole", tmp_path / "cut")
+    assert train(*arguments, "--out", whole) == 0
+    done = run(*arguments, "--accumulate", "1", "--out", out, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert_near(out, whole)
+    shutil.copy(out / "epoch-0001.pt", out / "last.pt")
+    assert "has images_per_update 16, not 8; keep" in error_of(
+        *arguments, "--accumulate", "1", "--out", out, "--resume"
+    )
+    assert train(*arguments, "--out", out, "--resume") == 0
+    assert_near(out, whole)
+
+
+def test_larger_batches_go_on_for_more_steps(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same images in each update, augmented alike; mixing would be drawn for other batches."""
+    arguments, (whole, out) = ["--data", small, "--epochs", "2", *LITTLE], (tmp_path / "whole", tmp_path / "cut")
+    arguments += ["--repeats", "3", "--crop-scale", "0.08", "--randaugment", "rand-m9-mstd0.5-inc1"]
+    assert train(*arguments, "--out", whole, "--batch", "16") == 0
+    stop_at(5, monkeypatch, *arguments, "--out", out, "--accumulate", "2")
+    assert train(*arguments, "--out", out, "--batch", "16", "--resume") == 0
+    assert_near(out, whole)
+
+
+def test_stream_takes_other_processes_between_epochs(small: Path, tmp_path: Path) -> None:
+    arguments, out = ["--data", f"pipe:cat {small}/{{}}", "--epochs", "2", *FULL], tmp_path / "run"
+    assert train(*arguments, "--save-every", "3", "--out", out) == 0
+    other = ["--batch", "4", "--accumulate", "4", "--out", out, "--resume"]
+    shutil.copy(out / "epoch-0001.pt", out / "last.pt")
+    assert train(*arguments, *other) == 0
+    assert [update for update, _ in curve(out)] == list(range(1, 17))
+
+
+def test_checkpoints_are_written_at_validations(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    monkeypatch.setattr(
+        "trainer.checkpoint.save", lambda path, content: saved.append(f"{path.name} {content['epoch']}")
+    )
+    assert train("--data", small, *LITTLE, "--epochs", 3, "--val-every", 2, "--out", tmp_path / "a") == 0
+    assert [name for name in saved if name.startswith("last.pt")] == ["last.pt 2", "last.pt 3"]
 
 
 @CURL

@@ -82,17 +82,18 @@ LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any)
     st.integers(1, 4),
     st.integers(1, 4),
     st.integers(1, 3),
+    st.integers(1, 3),
     st.integers(0, 3),
     st.booleans(),
 )
 def test_arcs_cover_the_circle_once(
-    lengths: list[int], batch: int, world: int, workers: int, repeats: int, epoch: int, shuffle: bool
+    lengths: list[int], batch: int, world: int, workers: int, repeats: int, accumulate: int, epoch: int, shuffle: bool
 ) -> None:
     n = sum(lengths)
     split = split_of("pipe:cat {}", [str(k) for k in range(len(lengths))], lengths)
     visits, seen = [], Counter[tuple[int, int]]()
     for rank in range(world):
-        batches = Batches(n, batch, rank, world, 1, shuffle, repeats)
+        batches = Batches(n, batch, rank, world, 1, shuffle, repeats, accumulate)
         images = over(batches, Stream(split, as_it_is, 5))
         for worker in range(workers):
             first, last = images.arc(epoch, worker, workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from fdsl.console.process import own_command
-from tests.commands import error_line, fdsl, succeeded
+from tests.commands import error_line, fdsl, refused, succeeded
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import FDSL, run_fdsl, small_mapping, snapshot
 
@@ -47,7 +48,17 @@ def test_own_command_starts_from_any_folder(
     assert Path(command[0]).is_absolute()
     assert [Path(command[0]).name, *command[1:]][-len(words) :] == words
     done = subprocess.run([*command, "--version"], cwd="/", capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("fdsl, version ")
+    assert done.stdout.startswith("fdsl ")
+
+
+@pytest.mark.parametrize("limit_kib", [0, 1_535_999, 1_536_000, resource.RLIM_INFINITY // 1024])
+def test_low_limit_on_address_space_is_refused(limit_kib: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests/shards/test_machines.py` shows that the least limit that is accepted is enough."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit_kib * 1024, resource.RLIM_INFINITY))
+    if limit_kib in (0, 1_535_999):
+        assert refused("presets").startswith(f"fdsl: `ulimit -v` (={limit_kib:,}) must be at least 1,536,000: ")
+    else:
+        succeeded("presets")
 
 
 @pytest.mark.slow

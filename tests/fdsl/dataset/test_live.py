@@ -110,6 +110,11 @@ def test_epoch_law(dataset: Dataset) -> None:
             assert live[3][1] == category
 
 
+def test_identity_is_that_of_the_dataset(dataset: Dataset) -> None:
+    live = LiveDataset(dataset, "validation", epoch=2)
+    assert (live.hash, live.n_classes) == (dataset.hash, dataset.spec.categories)
+
+
 def test_no_two_epochs_or_splits_share_a_key(dataset: Dataset) -> None:
     lives = [LiveDataset(dataset, split, epoch) for split in ("train", "validation") for epoch in range(4)]
     keys = [live.key(position) for live in lives for position in range(len(live))]
@@ -162,7 +167,7 @@ def test_image_is_found_by_its_key(dataset: Dataset) -> None:
 def test_key_of_another_image_is_refused(key: str, live: LiveDataset) -> None:
     with pytest.raises(InputError) as refused:
         live.index(key)
-    assert str(refused.value) == f"`key` (={key}) is no image of {live.dataset.spec.name}, split train, epoch 0"
+    assert str(refused.value) == f"`key` (={key}) is not an image of {live.dataset.spec.name}, split train, epoch 0"
 
 
 def test_pixels_hash_is_that_of_the_images(live: LiveDataset) -> None:

@@ -19,12 +19,13 @@ from pydantic import ValidationError
 
 from fdsl import ImageFormat, InputError, Instances, ShardFormat, Spec, parse_spec
 from fdsl.dataset.families import FAMILIES
-from fdsl.dataset.spec import dataset_hash, difference, hash_of_format
+from fdsl.dataset.spec import OUTSIDE_HASH, dataset_hash, difference, hash_of_format
 from fdsl.primitives.validation import describe
 from tests.fdsl.dataset.changes import changed, leaves, other_specs
 from tests.shards.conftest import small_mapping, small_spec
 
 NAME_RULE = "must be 1 to 100 lower-case letters, digits, `.`, `_` or `-`, the first a letter or digit"
+LICENSE_RULE = "must be an SPDX identifier of at most 64 characters, such as CC0-1.0 or CC-BY-4.0"
 FAMILY_RULE = f"must be one of {', '.join(FAMILIES)}"
 SEED_LIMIT = "must be at most 18,446,744,073,709,551,615"
 
@@ -81,6 +82,9 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("shards", {"order": "random"}, "`shards.order` (='random') must be 'shuffled' or 'by-category'"),
     ("shards", [7], "`shards` (=[7]) must be a mapping of keys to values"),
     ("shards", None, "`shards` (=None) must be a mapping of keys to values"),
+    ("license", "", f"`license` (='') {LICENSE_RULE}"),
+    ("license", "CC0\nname: x", f"`license` (='CC0\\nname: x') {LICENSE_RULE}"),
+    ("license", 4, "`license` (=4) must be text"),
     ("params", [], "`params` (=[]) must be a mapping of keys to values"),
     ("params", "none", "`params` (='none') must be a mapping of keys to values"),
     ("catgories", 5, "`catgories` (=5) is not a key of the spec; did you mean `categories`?"),
@@ -88,7 +92,7 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
         "colour",
         "red",
         "`colour` (='red') is not a key of the spec;"
-        " known keys: name, family, categories, instances, seed, image, shards, params",
+        " known keys: name, family, categories, instances, seed, image, shards, params, license",
     ),
 ]
 
@@ -277,10 +281,19 @@ def test_replace_keeps_the_rest(spec: Spec) -> None:
 def test_hash_changes_with_any_field(spec: Spec) -> None:
     variants = [spec]
     for path in leaves(spec.to_mapping()):
-        if path != "family" or len(FAMILIES) > 1:
+        if path not in OUTSIDE_HASH and (path != "family" or len(FAMILIES) > 1):
             variants.append(next(other_specs(spec, path)))
     hashes = {dataset_hash(variant, "table") for variant in variants} | {dataset_hash(spec, "another table")}
     assert len(hashes) == len(variants) + 1 > 10
+
+
+def test_licence_is_outside_the_hash(spec: Spec) -> None:
+    assert spec.license == "CC0-1.0"
+    assert dataset_hash(spec.replace(license="CC-BY-4.0"), "table") == dataset_hash(spec, "table")
+    unlicensed = spec.to_mapping()
+    del unlicensed["license"]
+    assert parse_spec(unlicensed) == spec
+    assert hash_of_format(2, unlicensed, "table") == dataset_hash(spec, "table")
 
 
 OLD_HASHES: list[tuple[str, dict[str, Any], str]] = [

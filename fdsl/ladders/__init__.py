@@ -1,0 +1,1 @@
+"""Ladders: whole experiments in pre-training, from the formula to a table of results."""

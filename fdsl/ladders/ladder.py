@@ -1,0 +1,217 @@
+"""The ladder file: all settings of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml, read_yaml
+from fdsl.dataset.spec import Spec, parse_spec
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
+from fdsl.primitives.validation import Model, as_tuple, matching, parse, refusal, suggestion
+
+SCRATCH = "scratch"
+"""The arm without pre-training. Its probe is one of a frozen random network."""
+
+Name = Annotated[
+    str, AfterValidator(matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1 to 40 letters, digits, `.`, `_`, `-`"))
+]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rate = Annotated[float, Field(gt=0, le=100)]
+
+OURS = (
+    "checkpoint", "classes", "data", "epochs", "out", "resume", "seed", "train_split", "val_every", "val_split", "warmup",
+)  # fmt: skip
+"""Options of the trainer that a ladder sets itself."""
+
+
+def _refuse_ours(recipe: dict[str, Any]) -> dict[str, Any]:
+    for key in recipe:
+        if key.replace("-", "_") in OURS:
+            raise refusal(f"a recipe may not set `{key}`: the ladder sets it, see images_seen and seeds")
+    return recipe
+
+
+Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_refuse_ours)]
+"""Options of the trainer, `batch: 64` for `--batch 64`."""
+
+
+class Training(Model):
+    """How long and how to train.
+
+    Attributes
+    ----------
+    images_seen : 1 .. 10**9; images that the training takes in all, which is rounded to whole epochs
+    recipe : options of the trainer
+    """
+
+    images_seen: Count
+    recipe: Recipe = Field(default_factory=dict)
+
+
+class Transfer(Training):
+    """How to train on a target.
+
+    Attributes
+    ----------
+    rates : peak learning rates to try; the best on held-out training images of seed 0 is taken for all seeds. The schedule
+        begins at a tenth and ends at a hundredth of it.
+    """
+
+    rates: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+
+    @model_validator(mode="after")
+    def _leave_rates_alone(self) -> Transfer:
+        for key in ("lr", "warmup_lr", "min_lr"):
+            if key in self.recipe:
+                raise refusal(f"a recipe of `transfer` may not set `{key}`: `rates` do")
+        return self
+
+
+class Rung(Model):
+    """A dataset to pre-train on: changes of the ladder's own.
+
+    Attributes
+    ----------
+    spec : keys of the spec that differ. A mapping changes only its own keys; another `family` drops the base's `params`.
+    images_seen : instead of that of `pretrain`
+    recipe : options of the trainer that differ
+    shuffled : give every image the label of another one, as a control
+    """
+
+    spec: dict[str, Any] = Field(default_factory=dict)
+    images_seen: Count | None = None
+    recipe: Recipe = Field(default_factory=dict)
+    shuffled: bool = False
+
+
+class Target(Model):
+    """Real images to train on afterwards.
+
+    Attributes
+    ----------
+    data : directory with IDX files, or with a folder per split and in it a folder per class
+    train, test : names of its splits
+    labels : training images of each class; `all` is all that are not held out
+    held : training images of each class that are held out, to choose the learning rate
+    """
+
+    data: str
+    train: str = "train"
+    test: str = "test"
+    labels: Annotated[tuple[Count | Literal["all"], ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+    held: Count = 100
+
+
+class Ladder(Model):
+    """An experiment: pre-train on each rung, then train on each target.
+
+    Every combination of model, arm, kind of transfer, target, number of labels and seed is one run. An arm is a rung, or
+    `scratch`: no pre-training. The same number of images and the same search over learning rates serves all arms.
+
+    Attributes
+    ----------
+    spec : keys of the base spec; rungs change it
+    rungs : datasets to pre-train on, by name
+    models : options of the trainer that name each model
+    pretrain : how to pre-train
+    transfer : kinds of training on a target, such as fine-tuning and a linear probe (`freeze: true`)
+    targets : real images
+    seeds : 1 .. 100; seed s decides the pre-training, the labelled images and the training of all arms alike
+    """
+
+    spec: dict[str, Any]
+    rungs: dict[Name, Rung] = Field(min_length=1, max_length=100)
+    models: dict[Name, Recipe] = Field(min_length=1, max_length=20)
+    pretrain: Training
+    transfer: dict[Name, Transfer] = Field(min_length=1, max_length=10)
+    targets: dict[Name, Target] = Field(min_length=1, max_length=20)
+    seeds: int = Field(3, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Ladder:
+        if SCRATCH in self.rungs:
+            raise refusal(f"`rungs` may not have the name `{SCRATCH}`: every ladder has that arm")
+        for name in {*self.transfer} & {"data", "pretrain"}:
+            raise refusal(f"`transfer` may not have the name `{name}`: a folder of the ladder has it")
+        return self
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """`scratch` and the rungs, in order."""
+        return (SCRATCH, *self.rungs)
+
+    def spec_of(self, rung: str) -> Spec:
+        """Return the spec of a rung.
+
+        Raises InputError if it is wrong.
+        """
+        changes = self.rungs[rung].spec
+        base = {key: value for key, value in self.spec.items() if key != "params" or "family" not in changes}
+        for key, value in changes.items():
+            both = isinstance(value, dict) and isinstance(base.get(key), dict)
+            base[key] = {**base[key], **value} if both else value
+        try:
+            spec = parse_spec({"name": rung.lower(), **base})
+        except InputError as error:
+            raise InputError(f"rung `{rung}`: {error}") from None
+        if not spec.instances.validation:
+            raise InputError(
+                f"rung `{rung}`: `instances.validation` (=0) must be at least 1, to watch the pre-training"
+            )
+        return spec
+
+
+def parse_ladder(mapping: object) -> Ladder:
+    """Return the ladder that a mapping describes.
+
+    Raises
+    ------
+    InputError
+        The first key or value that is wrong, also in the spec of a rung.
+    """
+    ladder = parse(Ladder, mapping, "the ladder")
+    for rung in ladder.rungs:
+        ladder.spec_of(rung)
+    return ladder
+
+
+def shipped() -> dict[str, str]:
+    """Return the YAML text of every shipped ladder by its name."""
+    folder = Path(__file__).with_name("presets")
+    paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: read_bounded(path, MAX_YAML_BYTES).decode() for path in paths}
+
+
+def load_ladder(ladder: str) -> Ladder:
+    """Return a shipped ladder, or that of a YAML file.
+
+    Its key `base` names another one, whose keys it overrides.
+
+    Raises
+    ------
+    InputError
+        No such ladder or file, not YAML, or a wrong key or value.
+    """
+    mapping = _read(ladder)
+    try:
+        if isinstance(mapping, dict) and "base" in mapping:
+            base = _read(mapping.pop("base"))
+            mapping = {**base, **mapping} if isinstance(base, dict) else base
+        return parse_ladder(mapping)
+    except InputError as error:
+        raise InputError(f"{ladder}: {error}") from None
+
+
+def _read(ladder: object) -> object:
+    """Return the content of a shipped ladder or a file."""
+    texts = shipped()
+    if isinstance(ladder, str) and ladder in texts:
+        return parse_yaml(texts[ladder].encode(), ladder)
+    if not isinstance(ladder, str) or not Path(ladder).is_file():
+        hint = suggestion(str(ladder), texts, "shipped: {}")
+        raise InputError(f"`ladder` (={ladder!r}) is neither a shipped ladder nor a file; {hint}")
+    return read_yaml(Path(ladder))

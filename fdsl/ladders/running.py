@@ -1,0 +1,233 @@
+"""Running a ladder: data, pre-training, search over learning rates, measurement. Skips what is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
+from fdsl.dataset.spec import difference
+from fdsl.ladders.ladder import SCRATCH, Ladder, parse_ladder
+from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
+from fdsl.ladders.targets import make_subsets
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
+from fdsl.primitives.validation import Model, parse
+from shards.events import Advanced, Finished, Listener, Started, ignore
+from shards.files import make_folder, write_file
+from shards.opening import find_categories
+
+LADDER = "ladder.yaml"
+RESULT = "result.json"
+_GPUS = "CUDA_VISIBLE_DEVICES"
+_LOG, _STDERR = "log.jsonl", "stderr.txt"
+_MAX_LOG_BYTES = 2**28
+_TAIL_BYTES = 2**14
+
+
+class Result(Model):
+    """What a finished run has measured; its presence means done.
+
+    Attributes
+    ----------
+    command : the run's command, for a shell in the ladder's folder
+    top1 : of the last weights, %
+    """
+
+    command: str
+    top1: float = Field(ge=0, le=100)
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result of a run; None if it is not finished."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        return parse(Result, json.loads(read_bounded(path, 2**16)), "the result")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"`{path}` is not a readable result: {error}; delete it to run again") from None
+
+
+def write_result(out: Path, run: Run) -> None:
+    """Write the result of a run; delete what it no longer needs.
+
+    The checkpoints of hundreds of runs fill a disk.
+    """
+    folder = out / run.path
+    result = Result(command=run.command, top1=_top1(folder / _LOG))
+    write_file(folder / RESULT, (result.model_dump_json(indent=1) + "\n").encode())
+    for path in [*folder.glob("*.pt"), *([] if run.keeps_weights else folder.glob("*.safetensors"))]:
+        path.unlink()
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+
+
+def open_ladder(out: Path) -> Ladder:
+    """Return the ladder that a folder holds.
+
+    Raises InputError if there is none.
+    """
+    path = out / LADDER
+    if not path.is_file():
+        raise InputError(f"`{out}` holds no {LADDER}; `fdsl ladder run LADDER -o {out}` makes one")
+    return parse_ladder(parse_yaml(read_bounded(path, MAX_YAML_BYTES), str(path)))
+
+
+def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener = ignore) -> None:
+    """Run what is missing of a ladder.
+
+    Parameters
+    ----------
+    n_workers : runs at once, each on one thread, and one GPU of CUDA_VISIBLE_DEVICES in turn
+
+    Raises
+    ------
+    InputError
+        A run failed, or `out` holds another ladder. The others keep their last checkpoints.
+    """
+    sizes = prepare(ladder, out)
+    every = list(cells(ladder))
+    plain = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
+    first = list(pretrainings(ladder))
+    rest = [run for cell in every if cell.arm != SCRATCH for run in searches(ladder, cell, sizes)]
+    n_total = len(plain) + len(first) + len(rest) + len(every) * ladder.seeds
+    with _Runs(out, n_workers, n_total, listener) as runs:
+        for stage in (plain, first, rest):
+            runs.finish(stage)
+        rates = {cell: best_rate(ladder, out, cell) for cell in every}
+        runs.finish([run for cell, rate in rates.items() if rate for run in trials(ladder, cell, sizes, rate)])
+
+
+def prepare(ladder: Ladder, out: Path) -> Sizes:
+    """Write the ladder, the specs and the subsets of the targets.
+
+    A folder goes on with the ladder that it was begun with; only `seeds` may change.
+
+    Returns
+    -------
+    Number of images to train on, by target and number of labels of a class
+    """
+    mapping = ladder.model_dump(mode="json")
+    path = out / LADDER
+    if path.exists():
+        line = difference({**open_ladder(out).model_dump(mode="json"), "seeds": ladder.seeds}, mapping)
+        if line:
+            raise InputError(f"`{out}` holds another ladder: {line}; name another folder")
+    write_file(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True).encode())
+    for rung in ladder.rungs:
+        spec = ladder.spec_of(rung)
+        find_categories(spec)  # into the cache, before several runs would search at once
+        write_file(out / data_path(rung), yaml.safe_dump(spec.to_mapping(), sort_keys=False).encode())
+    return {
+        (name, labels): n_images
+        for name, target in ladder.targets.items()
+        for labels, n_images in make_subsets(name, target, ladder.seeds, out / "targets").items()
+    }
+
+
+def best_rate(ladder: Ladder, out: Path, cell: Cell) -> float | None:
+    """Return the learning rate with the best top-1 on held-out images.
+
+    Of equal ones, the lowest. None if one is not finished.
+    """
+    scores = {}
+    for rate in sorted(ladder.transfer[cell.kind].rates):
+        if (result := read_result(out / cell.search_path(rate))) is None:
+            return None
+        scores[rate] = result.top1
+    return max(scores, key=scores.__getitem__)
+
+
+class _Runs:
+    """Runs side by side, each a process of the trainer."""
+
+    def __init__(self, out: Path, n_workers: int, n_total: int, listener: Listener) -> None:
+        self.out, self.listener, self.n_total = out, listener, n_total
+        self.pool = ThreadPoolExecutor(n_workers)
+        self.processes: set[subprocess.Popen[bytes]] = set()
+        self.lock, self.is_stopping = threading.Lock(), False
+        gpus = os.environ.get(_GPUS, "").split(",")
+        self.gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for number in range(n_workers):
+            self.gpus.put(gpus[number % len(gpus)])
+
+    def __enter__(self) -> _Runs:
+        n_done = len(list(self.out.glob(f"**/{RESULT}")))
+        self.listener(Started("train", self.out.name, "runs", self.n_total, min(n_done, self.n_total)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let each live run write its checkpoint and end."""
+        with self.lock:
+            self.is_stopping = True
+            for process in self.processes:
+                process.terminate()
+        self.pool.shutdown(cancel_futures=True)
+        self.listener(Finished("train"))
+
+    def finish(self, runs: Sequence[Run]) -> None:
+        """Run those that have no result."""
+        missing = [run for run in runs if read_result(self.out / run.path) is None]
+        for future in as_completed([self.pool.submit(self._run, run) for run in missing]):
+            self.listener(Advanced(1, future.result()))
+
+    def _run(self, run: Run) -> str:
+        """Run, write the result, and return the run's path."""
+        folder = self.out / run.path
+        make_folder(folder)
+        with (folder / _STDERR).open("ab") as errors, self._started(run, errors) as process:
+            status = process.wait()
+        if status:
+            raise InputError(f"{run.path} failed: {_last_line(folder / _STDERR)}; finished runs are kept")
+        write_result(self.out, run)
+        return run.path
+
+    @contextmanager
+    def _started(self, run: Run, errors: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a run, unless this is the end."""
+        gpu = self.gpus.get()
+        # one thread: the same results with any number of workers
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, **({_GPUS: gpu} if gpu else {})}
+        try:
+            with self.lock:
+                if self.is_stopping:
+                    raise InputError(f"{run.path} was not started")
+                # -P: the folder of the results is no place to import from
+                process = subprocess.Popen(
+                    [sys.executable, "-P", *run.arguments],
+                    cwd=self.out, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                )  # fmt: skip
+                self.processes.add(process)
+            yield process
+            with self.lock:
+                self.processes.discard(process)
+        finally:
+            self.gpus.put(gpu)
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of what a run printed."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").split("\n")
+    line = next((line for line in reversed(lines) if line.strip()), "it printed nothing").removeprefix("trainer: ")
+    return f"{line}; pip install 'fdsl[train]'" if line.startswith("ModuleNotFoundError") else line
+
+
+def _top1(path: Path) -> float:
+    """Return the top-1 of a run's last validation, %."""
+    records = [json.loads(line) for line in read_bounded(path, _MAX_LOG_BYTES).splitlines()]
+    return float([record["top1"] for record in records if record["kind"] == "validation"][-1])

@@ -1,0 +1,195 @@
+"""Targets: few labelled real images, chosen by a seed.
+
+A folder of a target has the splits `train`, the labelled images; `held`, training images to choose the learning rate on; and
+`test`. Splits are IDX files, or folders with a folder per class, as in the target itself; what is whole is linked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fdsl.ladders.ladder import Target
+from fdsl.primitives.errors import InputError
+from fdsl.primitives.reading import read_bounded
+from shards.files import atomic_folder
+
+MAX_IDX_BYTES = 2**32
+"""Limit of an IDX file's size, and of its content."""
+
+Bytes = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.int64]
+
+
+class Source(Protocol):
+    """The training images of a target.
+
+    Attributes
+    ----------
+    labels : int64 (images,), 0 .. classes - 1
+    """
+
+    labels: Numbers
+
+    def write(self, folder: Path, split: str, chosen: Numbers) -> None:
+        """Write some images as a split of a folder."""
+
+    def link_test(self, folder: Path) -> None:
+        """Link the target's test split into a folder."""
+
+
+class Subset(NamedTuple):
+    """Training images of a target, by number in its order."""
+
+    train: Numbers
+    held: Numbers
+
+
+class IdxSource:
+    """A target of IDX files, such as MNIST's.
+
+    Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target, self.folder = target, Path(target.data)
+        self.labels = self._read(target.train, "labels-idx1", 1).astype(np.int64)
+        self._images: Bytes | None = None
+
+    def write(self, folder: Path, split: str, chosen: Numbers) -> None:
+        """Write some images as a split of a folder."""
+        if self._images is None:
+            self._images = self._read(self.target.train, "images-idx3", 3)
+        if len(self._images) != len(self.labels):
+            raise InputError(
+                f"`{self.folder}` has {len(self._images):,} training images and {len(self.labels):,} labels"
+            )
+        for content, array in (("images-idx3", self._images), ("labels-idx1", self.labels.astype(np.uint8))):
+            part = array[chosen]
+            header = bytes([0, 0, 8, part.ndim]) + np.array(part.shape, dtype=">u4").tobytes()
+            (folder / f"{split}-{content}-ubyte").write_bytes(header + part.tobytes())
+
+    def link_test(self, folder: Path) -> None:
+        """Link the target's test split into a folder."""
+        for content in ("images-idx3", "labels-idx1"):
+            path = self._path(self.target.test, content)
+            (folder / path.name.replace(self.target.test, "test", 1)).symlink_to(path.absolute())
+
+    def _path(self, split: str, content: str) -> Path:
+        path = self.folder / f"{split}-{content}-ubyte"
+        zipped = path.with_name(f"{path.name}.gz")
+        return zipped if zipped.exists() and not path.exists() else path
+
+    def _read(self, split: str, content: str, n_dimensions: int) -> Bytes:
+        """Return an IDX file's content, uint8."""
+        path = self._path(split, content)
+        data = read_bounded(path, MAX_IDX_BYTES)
+        try:
+            if path.suffix == ".gz":
+                with gzip.open(io.BytesIO(data)) as file:
+                    data = file.read(MAX_IDX_BYTES)
+        except (OSError, EOFError) as error:
+            raise InputError(f"`{path}` cannot be unpacked: {error}; copy it again") from None
+        start = 4 + 4 * n_dimensions
+        shape = np.frombuffer(data[4:start], dtype=">u4").tolist()
+        if data[:4] != bytes([0, 0, 8, n_dimensions]) or len(data) != start + math.prod(shape):
+            raise InputError(f"`{path}` is not an IDX file of bytes with {n_dimensions} dimensions; copy it again")
+        return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
+
+
+class FolderSource:
+    """A target with a folder per split, and in it a folder per class."""
+
+    def __init__(self, target: Target) -> None:
+        self.target, self.folder = target, Path(target.data)
+        self.classes = sorted(path for path in (self.folder / target.train).iterdir() if path.is_dir())
+        self.files = [path for one in self.classes for path in sorted(one.iterdir()) if path.is_file()]
+        order = {path: label for label, path in enumerate(self.classes)}
+        self.labels = np.array([order[path.parent] for path in self.files], dtype=np.int64)
+
+    def write(self, folder: Path, split: str, chosen: Numbers) -> None:
+        """Link some images as a split of a folder."""
+        for number in chosen:
+            path = self.files[number]
+            link = folder / split / path.parent.name / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.absolute())
+
+    def link_test(self, folder: Path) -> None:
+        """Link the target's test split into a folder."""
+        path = self.folder / self.target.test
+        if not path.is_dir():
+            raise InputError(f"`{path}` is not a folder; `test` names a split beside `{self.target.train}`")
+        (folder / "test").symlink_to(path.absolute())
+
+
+def open_target(target: Target) -> Source:
+    """Return the training images of a target.
+
+    Raises
+    ------
+    InputError
+        There is no such split, or it cannot be read.
+    """
+    folder = Path(target.data)
+    if (folder / target.train).is_dir():
+        return FolderSource(target)
+    if any(folder.glob(f"{target.train}-labels-idx1-ubyte*")):
+        return IdxSource(target)
+    raise InputError(f"`{folder}` has no split {target.train!r}: neither a folder nor {target.train}-images-idx3-ubyte")
+
+
+def choose(labels: Numbers, n_labels: int | Literal["all"], n_held: int, seed: int) -> Subset:
+    """Choose labelled and held-out images of each class.
+
+    With more labels, the same seed keeps the images chosen with fewer, and holds out the same.
+
+    Parameters
+    ----------
+    labels : int64 (images,)
+    n_labels : images of each class, or all that are not held out
+    n_held : images of each class
+
+    Raises
+    ------
+    InputError
+        A class has too few images.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    parts = []
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        n = len(own) - n_held if n_labels == "all" else n_labels
+        if not 0 < n <= len(own) - n_held:
+            need = f"{n_held:,} held out and {n_labels if n_labels != 'all' else 1:,} to train on"
+            raise InputError(f"class {label} of the target has {len(own):,} training images, fewer than {need}")
+        parts.append((own[n_held : n_held + n], own[:n_held]))
+    train, held = zip(*parts, strict=True)
+    return Subset(np.concatenate(train), np.concatenate(held))
+
+
+def make_subsets(name: str, target: Target, n_seeds: int, folder: Path) -> dict[int | Literal["all"], int]:
+    """Make a target's missing folders, `NAME/LABELS/seed-S`.
+
+    Returns
+    -------
+    Number of images to train on, by number of labels of a class.
+    """
+    source, n_images = open_target(target), {}
+    for n_labels in target.labels:
+        for seed in range(n_seeds):
+            subset = choose(source.labels, n_labels, target.held, seed)
+            n_images[n_labels] = len(subset.train)
+            path = folder / name / str(n_labels) / f"seed-{seed}"
+            if not path.exists():
+                with atomic_folder(path) as new:
+                    source.write(new, "train", subset.train)
+                    source.write(new, "held", subset.held)
+                    source.link_test(new)
+    return n_images

@@ -1,0 +1,78 @@
+"""Ladder files: what they mean, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fdsl import InputError
+from fdsl.ladders.ladder import Ladder, load_ladder, parse_ladder, shipped
+from tests.fdsl.ladders.conftest import small_mapping
+
+
+def test_rungs_change_the_base_spec(target: Path) -> None:
+    mapping = small_mapping(target)
+    mapping["rungs"] = {
+        "more": {"spec": {"categories": 7, "params": {"maps": [3, 3]}}},
+        "other": {"spec": {"family": "rcdb", "instances": {"train": 9}}},
+    }
+    ladder = parse_ladder(mapping)
+    more, other = ladder.spec_of("more"), ladder.spec_of("other")
+    assert (more.categories, more.params.model_dump()["points"], more.params.model_dump()["maps"]) == (7, 100, (3, 3))
+    assert (other.family, other.instances.train, other.instances.validation) == ("rcdb", 9, 1)
+
+
+def test_every_ladder_has_an_arm_from_scratch(ladder: Ladder) -> None:
+    assert ladder.arms == ("scratch", "plain", "shuffled")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_ladders_are_valid(name: str) -> None:
+    ladder = load_ladder(name)
+    assert ladder.seeds >= 3
+    assert any(rung.shuffled for rung in ladder.rungs.values())
+    assert any(kind.recipe.get("freeze") for kind in ladder.transfer.values())
+    assert shipped()[name].startswith("# ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seeds", 0, "`seeds` (=0) must be at least 1"),
+        ("arms", 1, "`arms` (=1) is not a key of the ladder; "),
+        ("rungs", {}, "`rungs` (={}) must have at least 1"),
+        ("rungs", {"scratch": {}}, "`rungs` may not have the name `scratch`: every ladder has that arm"),
+        ("rungs", {"a/b": {}}, "must be 1 to 40 letters, digits, `.`, `_`, `-`"),
+        ("rungs", {"a": {"spec": {"categories": 0}}}, "rung `a`: `categories` (=0) must be at least 1"),
+        ("rungs", {"a": {"spec": {"instances": {"validation": 0}}}}, "rung `a`: `instances.validation` (=0) must be"),
+        ("models", {"a": {"seed": 3}}, "a recipe may not set `seed`: the ladder sets it"),
+        ("models", {"a": {"val-split": "x"}}, "a recipe may not set `val-split`: the ladder sets it"),
+        ("transfer", {"a": {"images_seen": 1, "rates": []}}, "must have at least 1"),
+        ("transfer", {"a": {"images_seen": 1, "rates": [1.0], "recipe": {"lr": 1.0}}}, "may not set `lr`: `rates` do"),
+        ("transfer", {"data": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `data`"),
+        ("targets", {"a": {"data": ".", "labels": ["some"]}}, "'some'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(key: str, value: Any, message: str, target: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_ladder({**small_mapping(target), key: value})
+    assert message in str(caught.value)
+
+
+def test_files_and_names_are_loaded(tmp_path: Path, target: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(small_mapping(target)))
+    assert load_ladder(str(path)) == parse_ladder(small_mapping(target))
+    (tmp_path / "more.yaml").write_text(f"base: {path}\nseeds: 5")
+    assert load_ladder(str(tmp_path / "more.yaml")) == parse_ladder({**small_mapping(target), "seeds": 5})
+    (tmp_path / "more.yaml").write_text("base: [1]")
+    with pytest.raises(InputError, match=r"more\.yaml: `ladder` \(=\[1\]\) is neither"):
+        load_ladder(str(tmp_path / "more.yaml"))
+    path.write_text("seeds: [")
+    with pytest.raises(InputError, match=r"mine\.yaml` is not YAML"):
+        load_ladder(str(path))
+    with pytest.raises(InputError, match=r"`ladder` \(='tranfer'\) is neither .* did you mean `transfer`\?"):
+        load_ladder("tranfer")

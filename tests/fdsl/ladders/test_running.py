@@ -1,0 +1,151 @@
+"""Running a ladder: what is run, skipped, resumed, and refused. The trainer is a stub; tests/trainer has the real one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fdsl import InputError
+from fdsl.ladders.ladder import Ladder, parse_ladder
+from fdsl.ladders.plan import Cell, cells, pretrainings, searches, trials
+from fdsl.ladders.running import RESULT, best_rate, prepare, read_result, run_ladder
+from shards.events import Advanced, Event, Started
+from tests.fdsl.ladders.conftest import small_mapping
+
+SIZES = {("tiny", 2): 6}
+
+
+def started(out: Path) -> list[str]:
+    """The runs of the trainer, in order."""
+    return (out / "started.txt").read_text().splitlines()
+
+
+def flags(command: str) -> dict[str, str]:
+    """The options of a command, and whether it freezes."""
+    words = shlex.split(command)[3:]
+    pairs = [word for word in words if word not in ("--freeze", "--resume")]
+    return {**dict(zip(pairs[::2], pairs[1::2], strict=True)), "frozen": str("--freeze" in words)}
+
+
+def test_pretraining_sees_as_many_images(ladder: Ladder) -> None:
+    runs = list(pretrainings(ladder))
+    assert [run.path for run in runs] == ["pretrain/vit/plain/seed-0", "pretrain/vit/shuffled/seed-0"]
+    assert flags(runs[1].command) == {
+        "--data": "fdsl.ladders.shuffled:data/shuffled.yaml", "--batch": "5", "--model": "test_vit", "--size": "32",
+        "--epochs": "2", "--warmup": "0.1", "--val-every": "2", "--seed": "0", "--out": "pretrain/vit/shuffled/seed-0",
+        "frozen": "False",
+    }  # fmt: skip
+    assert flags(runs[0].command)["--data"] == "fdsl:data/plain.yaml"
+    assert all(run.keeps_weights for run in runs)
+
+
+def test_arms_differ_in_their_weights_only(ladder: Ladder) -> None:
+    scratch, plain, _ = (trials(ladder, cell, SIZES, 0.003)[0] for cell in cells(ladder))
+    one, other = flags(scratch.command), flags(plain.command)
+    assert (scratch.module, plain.module) == ("trainer.pretrain", "trainer.finetune")
+    assert other.pop("--checkpoint") == "pretrain/vit/plain/seed-0/model.safetensors"
+    assert one.pop("--out") == "finetune/vit/scratch/tiny/2/seed-0"
+    assert other.pop("--out") == "finetune/vit/plain/tiny/2/seed-0"
+    assert one == other == {
+        "--data": "targets/tiny/2/seed-0", "--val-split": "test", "--lr": "0.003", "--warmup-lr": "0.0003",
+        "--min-lr": "3e-05",
+        "--model": "test_vit", "--size": "32", "--epochs": "10", "--warmup": "0.5", "--val-every": "10", "--seed": "0",
+        "frozen": "True",
+    }  # fmt: skip
+
+
+def test_search_uses_held_out_images(ladder: Ladder) -> None:
+    for cell in cells(ladder):
+        for run in searches(ladder, cell, SIZES):
+            assert (flags(run.command)["--val-split"], flags(run.command)["--seed"]) == ("held", "0")
+
+
+def test_ladder_runs_once(ladder: Ladder, stub: Path) -> None:
+    events: list[Event] = []
+    run_ladder(ladder, stub, 2, events.append)
+    paths = started(stub)
+    assert len(paths) == len(set(paths)) == 11
+    assert all(path.startswith("finetune/vit/scratch") for path in paths[:2])
+    assert events[0] == Started("train", "out", "runs", 11, 0)
+    assert sorted(event.item for event in events if isinstance(event, Advanced)) == sorted(paths)
+    result = read_result(stub / "finetune" / "vit" / "plain" / "tiny" / "2" / "seed-0")
+    assert result is not None
+    assert result.top1 == 40 + 10 + 5
+    assert list(stub.glob("**/*.pt")) == []
+    assert len(list(stub.glob("**/*.safetensors"))) == 2
+
+    run_ladder(ladder, stub, 1, events.append)
+    assert started(stub) == paths
+    assert events[-2] == Started("train", "out", "runs", 11, 11)
+
+
+def test_each_run_has_one_thread_and_gpu(ladder: Ladder, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run_ladder(ladder, stub, 2)
+    environments = [json.loads(path.read_text()) for path in stub.glob("**/environment.json")]
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {"1"}
+    assert {each["CUDA_VISIBLE_DEVICES"] for each in environments} == {"3", "5"}
+
+
+def test_more_seeds_keep_the_others(ladder: Ladder, stub: Path, target: Path) -> None:
+    run_ladder(ladder, stub)
+    n_before = len(started(stub))
+    run_ladder(parse_ladder({**small_mapping(target), "seeds": 2}), stub)
+    new = started(stub)[n_before:]
+    assert len(new) == 2 + 3
+    assert all(path.endswith("seed-1") for path in new)
+
+
+def test_another_ladder_is_refused(ladder: Ladder, stub: Path, target: Path) -> None:
+    prepare(ladder, stub)
+    other = {**small_mapping(target), "pretrain": {"images_seen": 30}}
+    with pytest.raises(InputError, match=r"holds another ladder: `pretrain.images_seen` is 20 there and 30 here"):
+        run_ladder(parse_ladder(other), stub)
+
+
+def test_failed_run_stops_and_resumes(ladder: Ladder, stub: Path) -> None:
+    failing = "pretrain/vit/shuffled/seed-0"
+    stub.mkdir()
+    (stub / "broken").write_text(failing)
+    with pytest.raises(InputError, match=f"{failing} failed: the loss is nan; finished runs are kept"):
+        run_ladder(ladder, stub)
+    n_done = len(list(stub.glob(f"**/{RESULT}")))
+    assert 0 < n_done < 11
+    (stub / "broken").unlink()
+    run_ladder(ladder, stub)
+    assert len(started(stub)) == 11 + 1
+
+
+def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
+    """This would wait for ever otherwise."""
+    endless = "finetune/vit/scratch/tiny/2/rate-0.001"
+    stub.mkdir()
+    (stub / "endless").write_text(endless)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Advanced):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_ladder(ladder, stub, 2, interrupt)
+    assert read_result(stub / endless) is None
+    (stub / "endless").unlink()
+    run_ladder(ladder, stub, 2)
+    assert read_result(stub / endless) is not None
+
+
+def test_best_rate_is_the_lowest_of_equals(ladder: Ladder, stub: Path) -> None:
+    cell = Cell("finetune", "vit", "plain", "tiny", 2)
+    assert best_rate(ladder, stub, cell) is None
+    for rate, top1 in ((0.001, 50.0), (0.003, 50.0)):
+        folder = stub / cell.search_path(rate)
+        folder.mkdir(parents=True)
+        (folder / RESULT).write_text(f'{{"command": "", "top1": {top1}}}')
+    assert best_rate(ladder, stub, cell) == 0.001
+    (stub / cell.search_path(0.001) / RESULT).write_text("{")
+    with pytest.raises(InputError, match=r"is not a readable result: .* delete it to run again"):
+        best_rate(ladder, stub, cell)
