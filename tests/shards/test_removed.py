@@ -110,6 +110,18 @@ def test_second_driver_removes_a_shard_meanwhile(
     assert content(Folder(there)) == files(baked)
 
 
+def test_place_that_is_gone_is_no_reason_to_bake(copy: OnDisk, there: Path) -> None:
+    there.rename(there.with_name("unmounted"))
+    note = copy.path / "shipped.txt"
+    for command in (verify, repair):
+        with pytest.raises(InputError, match=f"^`{note}`: {there} has 12 shards, but holds no dataset now; mount it"):
+            command(copy.path, executor=SERIAL)
+    note.unlink()
+    assert (
+        len([problem for problem in verify(copy.path, executor=SERIAL).problems if problem.path.endswith("tar")]) == 12
+    )
+
+
 def test_damaged_receipt_is_no_proof(copy: OnDisk, there: Path) -> None:
     receipt = copy.path / "receipts" / "train-000003.json"
     receipt.write_text(receipt.read_text().replace('"bytes": ', '"bytes": 1'))
