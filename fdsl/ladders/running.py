@@ -191,7 +191,8 @@ class _Runs:
         with (folder / _STDERR).open("ab") as errors, self._started(run, errors) as process:
             status = process.wait()
         if status:
-            raise InputError(f"{run.path} failed: {_last_line(folder / _STDERR)}; finished runs are kept")
+            reason = _last_line(folder / _STDERR) if status > 0 else f"killed by signal {-status}"
+            raise InputError(f"{run.path} failed: {reason}; finished runs are kept")
         write_result(self.out, run)
         return run.path
 
