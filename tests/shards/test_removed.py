@@ -40,6 +40,7 @@ def there(copy: OnDisk, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("destination", ["folder", "s3"], indirect=True)
 def test_disk_is_freed_while_a_bake_goes_on(baked: Path, copy: OnDisk, destination: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for shards in ("0:5", "0:12"):
