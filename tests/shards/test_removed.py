@@ -40,6 +40,7 @@ def there(copy: OnDisk, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("destination", ["folder", "s3"], indirect=True)
 def test_disk_is_freed_while_a_bake_goes_on(baked: Path, copy: OnDisk, destination: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for shards in ("0:5", "0:12"):
@@ -108,6 +109,18 @@ def test_second_driver_removes_a_shard_meanwhile(
     result = ship(copy.path, there, executor=SERIAL, remove_local=True)
     assert (result.failures, result.is_complete) == ({}, True)
     assert content(Folder(there)) == files(baked)
+
+
+def test_place_that_is_gone_is_no_reason_to_bake(copy: OnDisk, there: Path) -> None:
+    there.rename(there.with_name("unmounted"))
+    note = copy.path / "shipped.txt"
+    for command in (verify, repair):
+        with pytest.raises(InputError, match=f"^`{note}`: {there} has 12 shards, but holds no dataset now; mount it"):
+            command(copy.path, executor=SERIAL)
+    note.unlink()
+    assert (
+        len([problem for problem in verify(copy.path, executor=SERIAL).problems if problem.path.endswith("tar")]) == 12
+    )
 
 
 def test_damaged_receipt_is_no_proof(copy: OnDisk, there: Path) -> None:
