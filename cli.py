@@ -251,7 +251,7 @@ def repair(
         )
 
 
-for _command in (preview, report, show, slurm, status, ship, urls, ladder):
+for _command in (ladder, preview, report, show, slurm, status, ship, urls):
     fdsl.add_command(_command)
 
 

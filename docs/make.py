@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,12 +32,18 @@ PICTURES = {
     "rcdb.png": "quickstart-rcdb --categories 3 --instances 8",
     "mvfractal.png": "mvfractaldb-1k --categories 2 --instances 12",
     "broken.png": "docs/broken.yaml --categories 2 --instances 8",
+    "sweep.png": "quickstart-rcdb --categories 7,27,41 --sweep perlin=0:4:8",
+    "turntable.webp": "quickstart-exfractal --categories 0,78 --instances 4 --turntable",
 }
 BOTH = ("both.png", ("exfractal.png", "rcdb.png"))
 """The README's picture, and the pictures that it stacks."""
 
+REPORT, REPORT_PX = ("report.png", "quickstart-rcdb"), (1280, 1280)
+"""The picture of a report, its dataset, and the size of the browser's window."""
+
 VARYING = {
     "rate": r"[\d,]+(?= images/s)",
+    "size of a report, by release of its packages": r"[\d.]+(?= MB$)",
     "bytes of a tar, by release of isal": r"(?<=0/0)\s+\d+|(?<=receipt says )[\d,]+|(?<=[\"']bytes[\"']: )\d+"
     r"|(?<='shard_bytes': \[)\d+|[\d,]+(?= \|$)",
     "hash of a file, by release of isal or pyarrow": r"(?<=sha256[\"']: [\"'])[0-9a-f]{64}"
@@ -92,6 +99,18 @@ def render_pictures() -> None:
     cv2.imwrite(str(ROOT / "docs" / name), np.vstack(pictures))
 
 
+def photograph_report() -> None:
+    """Render the picture of a report; needs Chromium."""
+    (name, preset), (width, height) = REPORT, REPORT_PX
+    if shutil.which("chromium") is None:
+        print(f"docs/{name} is not rendered again: chromium is not here")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run(f"fdsl report {preset} -o {folder}/report.html --quiet", ROOT)
+        browser = f"chromium --headless --no-sandbox --hide-scrollbars --window-size={width},{height}"
+        run(f"{browser} --screenshot=docs/{name} file://{folder}/report.html", ROOT)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check pages; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -112,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"wrote {path}")
     if not options.check and not options.pages:
         render_pictures()
+        photograph_report()
     return 1 if n_stale else 0
 
 

@@ -705,10 +705,19 @@ def test_unknown_url_as_out_is_refused(url: str, small: Path) -> None:
     assert list(small.parent.iterdir()) == [small]
 
 
-def test_dangling_link_as_out_is_named(small: Path) -> None:
-    link = small.parent / "out"
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("out", "is a link to nowhere, which does not exist"),
+        ("out/samples", "is a symbolic link; put a folder in its place"),
+        ("out/receipts", "is a symbolic link; put a folder in its place"),
+    ],
+)
+def test_dangling_link_is_named(name: str, words: str, small: Path) -> None:
+    link = small.parent / name
+    link.parent.mkdir(exist_ok=True)
     link.symlink_to("nowhere")
-    assert "is a link to nowhere, which does not exist" in refused("bake", small, "-o", link)
+    assert f"`{link}` {words}" in refused("bake", small, "-o", small.parent / "out")
 
 
 def test_wrong_categories_name_their_file(small: Path, copy: Path) -> None:

@@ -40,6 +40,7 @@ def test_console_blocks_show_real_output() -> None:
 
 VARYING = {
     "out: baked 10,500 images in 11 shards, 19,341 images/s": "out: baked 10,500 images in 11 shards, 20 images/s",
+    "report.html: 1.4 MB": "report.html: 12.5 MB",
     "-rw-r--r-- 0/0            1310 1970-01-01 00:00 a.png": "-rw-r--r-- 0/0             930 1970-01-01 00:00 a.png",
     "a.tar: 9,000 bytes; its receipt says 2,649,088": "a.tar: 9,000 bytes; its receipt says 2,649,600",
     ' "bytes": 2639872,': ' "bytes": 2639360,',

@@ -26,6 +26,7 @@ from trainer.errors import InputError, one_line
 from trainer.idx import Idx, is_idx
 from trainer.images import LARGEST, Sample, Transform, collate, load
 from trainer.info import INFO, Split, is_url, read_split
+from trainer.kernels import compile_kernels
 from trainer.ranks import Ranks
 from trainer.recipe import Options
 from trainer.tars import Sequential, build_index, check_sizes, samples
@@ -272,6 +273,7 @@ def loader(samples: Images | Stream, batches: Batches, workers: int, pin: bool) 
 
     A worker forked later, beside gloo's threads, can hang.
     """
+    compile_kernels()
     options: dict[str, Any] = {"batch_sampler": batches, "collate_fn": collate}
     if isinstance(samples, Stream):
         samples.batches, options = batches, {"batch_size": None}

@@ -1,15 +1,18 @@
 """Decoding and augmentation, in workers and on the device."""
 
+import functools
 import io
 import math
 import random
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from isal import isal_zlib
 from PIL import Image
+from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
@@ -17,6 +20,7 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from timm.utils import random_seed
 
 from trainer.errors import InputError
+from trainer.kernels import resize, shear
 from trainer.recipe import Recipe
 
 ENDINGS = ("png", "jpg", "jpeg", "webp")
@@ -24,6 +28,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")  # Pillow starts other p
 LARGEST = 64 << 20  # bytes of an image's file
 LONGEST = 8  # times its shorter side: what validation sees of an image
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SHEARS = {
+    getattr(auto_augment, name)
+    for name in ("shear_x", "shear_y", "translate_x_rel", "translate_y_rel", "translate_x_abs", "translate_y_abs")
+}
 Transform = Callable[[np.ndarray], np.ndarray]
 Sample = tuple[bytes | np.ndarray, int, str, int, int]
 """File or pixels, label, name for errors, visit, number in the split."""
@@ -31,7 +39,15 @@ Sample = tuple[bytes | np.ndarray, int, str, int, int]
 
 def seed_all(*numbers: int) -> None:
     """Seed the global random states, from which timm draws."""
-    random_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+    random_seed(seed_image(*numbers))
+
+
+def seed_image(*numbers: int) -> int:
+    """Seed those that timm's transforms draw from: not torch's, which takes longer than a crop."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    return seed
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -73,7 +89,7 @@ def load(sample: Sample, transform: Transform, seed: int) -> tuple[torch.Tensor,
     The image is uint8 (1 or 3, size, size). Its randomness depends on (seed, visit, number) alone.
     """
     content, label, name, visit, i = sample
-    seed_all(seed, visit, i)
+    seed_image(seed, visit, i)
     try:
         pixels = decode(content) if isinstance(content, bytes) else np.atleast_3d(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -99,19 +115,28 @@ def collate(items: Sequence[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, to
     return images, torch.tensor([label for _, label in items])
 
 
-def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """Resize uint8 (height, width, channels).
-
-    Within one grey level of Pillow's result.
-    """
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
-    return torch.nn.functional.interpolate(image, size, mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
-
-
 def center(pixels: np.ndarray, size: int) -> np.ndarray:
     """Crop both sides to at most `size`."""
     top, left = (max(0, (side - size) // 2) for side in pixels.shape[:2])
     return pixels[top : top + size, left : left + size]
+
+
+class Shearable:
+    """Image that timm's shears and translations take for Pillow's."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image, self.size = image, image.size
+
+    def transform(self, size: Any, method: Any, matrix: Sequence[float], resample: int, fillcolor: Any) -> Image.Image:
+        """Transform by a matrix that keeps x or y."""
+        _, slope, offset, slope_y, _, offset_y = map(float, matrix)
+        pixels, fill = np.atleast_3d(np.array(self.image)), np.atleast_1d(np.array(fillcolor, np.uint8))
+        turned = bool(slope_y or offset_y)
+        if turned:
+            pixels, slope, offset = np.ascontiguousarray(pixels.transpose(1, 0, 2)), slope_y, offset_y
+        pixels = shear(pixels, slope, offset, resample == Image.Resampling.BICUBIC, fill)
+        pixels = pixels.transpose(1, 0, 2) if turned else pixels
+        return Image.fromarray(pixels[:, :, 0] if len(fill) == 1 else pixels)
 
 
 class TrainTransform:
@@ -130,6 +155,9 @@ class TrainTransform:
             for channels, fill in fills.items():
                 options = {"translate_const": shift_px, "img_mean": fill}
                 self.randaugment[channels] = rand_augment_transform(recipe.randaugment, options)
+                for operation in self.randaugment[channels].ops:
+                    if operation.aug_fn in SHEARS:
+                        operation.aug_fn = functools.partial(_sheared, operation.aug_fn)
         except (AssertionError, KeyError, ValueError):
             raise InputError(f"`randaugment` (={recipe.randaugment}) must be a string of timm, or empty") from None
 
@@ -137,14 +165,18 @@ class TrainTransform:
         height, width, channels = pixels.shape
         frame = torch.zeros(1, 1).expand(height, width)
         top, left, rows, columns = self.crop.get_params(frame, self.crop.scale, self.crop.ratio)
-        interpolation = random.choice(("bilinear", "bicubic"))
-        pixels = resize(pixels[top : top + rows, left : left + columns], self.size, interpolation)
+        is_cubic = random.choice((False, True))
+        pixels = resize(pixels[top : top + rows, left : left + columns], self.size, is_cubic)
         if self.flip and np.random.random() < self.flip:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
         if self.randaugment:
             image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
             pixels = np.atleast_3d(np.array(self.randaugment[channels](image)))
         return pixels
+
+
+def _sheared(function: Callable[..., Image.Image], image: Image.Image, *arguments: Any, **options: Any) -> Image.Image:
+    return function(Shearable(image), *arguments, **options)
 
 
 class EvalTransform:
@@ -159,7 +191,7 @@ class EvalTransform:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         pixels = center(pixels, LONGEST * min(pixels.shape[:2]))
         height, width = (round(side * self.shorter / min(pixels.shape[:2])) for side in pixels.shape[:2])
-        return center(resize(pixels, (height, width), "bicubic"), self.size)
+        return center(resize(pixels, (height, width), True), self.size)
 
 
 class OnDevice:

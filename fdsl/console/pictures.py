@@ -19,7 +19,7 @@ from fdsl.console.work import job
     default="6",
     show_default=True,
     metavar="N|LIST",
-    help="The first N, or a list such as 5,17,900:905, in which 900:905 is 900 to 904.",
+    help="The first N, or a list such as 5,17,900:905, in which 900:905 is 900 to 904; 5:6 is number 5 alone.",
 )
 @click.option("--instances", metavar="N|LIST", help="Likewise, of each category; 8 by default, 1 with --sweep.")
 @click.option("--sweep", metavar="NAME=LOW:HIGH:N", help="Change one parameter in N steps: a column for each.")

@@ -96,12 +96,16 @@ class Dataset:
         InputError
             The dataset has an older format.
         """
+        self._require_renderable()
+        samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
+        return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
+
+    def _require_renderable(self) -> None:
+        """Raise InputError if the dataset has an older format."""
         if self.older_hash is not None:
             raise InputError(
                 f"`{self.source}` belongs to a dataset of an older format, which cannot be rendered any more"
             )
-        samples = ((self.rows[category], self.stream(category, instance)) for category, instance in names)
-        return self.spec.family_module.render_each(self.spec.params, self.spec.size_px, samples)
 
     def turn(self, category: int, instance: int, n_frames: int) -> Iterator[Image]:
         """Yield an image, turned once around its vertical axis.
@@ -109,8 +113,9 @@ class Dataset:
         Raises
         ------
         InputError
-            The family's images are flat.
+            The family's images are flat, or the dataset has an older format.
         """
+        self._require_renderable()
         spec = self.spec
         return solid(spec.family).turn(
             spec.params, spec.size_px, self.rows[category], self.stream(category, instance), n_frames

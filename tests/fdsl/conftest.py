@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 
 from fdsl import Spec, search_categories
+from tests.daemons import s3_server
 from tests.shards.conftest import baked, family, spec
 
-__all__ = ["baked", "family", "spec", "table"]
+__all__ = ["baked", "family", "s3_server", "spec", "table"]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,18 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from trainer import images
 from trainer.errors import InputError
-from trainer.images import MEAN, STD, EvalTransform, OnDevice, TrainTransform, collate, decode, load, parse_label
+from trainer.images import (
+    MEAN,
+    SHEARS,
+    STD,
+    EvalTransform,
+    OnDevice,
+    TrainTransform,
+    collate,
+    decode,
+    load,
+    parse_label,
+)
 from trainer.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -61,18 +73,35 @@ def test_grey_and_three_equal_channels_augment_alike() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(40, 50), (300, 200), (20, 24)])
-def test_crops_are_timms_within_one_level(channels: int, size: tuple[int, int]) -> None:
+def test_crops_are_timms(channels: int, size: tuple[int, int]) -> None:
     ours = TrainTransform(PLAIN)
     theirs = RandomResizedCropAndInterpolation(32, scale=(0.08, 1.0), interpolation="random")
     for seed in range(60):
         pixels = noise(seed, channels, *size)
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
         seeded(seed)
-        expected = np.atleast_3d(np.array(theirs(image))).astype(int)
+        expected = np.atleast_3d(np.array(theirs(image)))
         seeded(seed)
-        difference = np.abs(ours(pixels) - expected)
-        assert difference.max() <= 1
-        assert difference.mean() < 0.1
+        assert np.array_equal(ours(pixels), expected)
+
+
+@pytest.mark.parametrize("fill", [(9,), (9, 200, 33)])
+@pytest.mark.parametrize("operation", sorted(SHEARS, key=lambda operation: operation.__name__))
+def test_shears_are_pillows_within_one_level(operation: Any, fill: tuple[int, ...]) -> None:
+    for seed in range(24):
+        random = np.random.default_rng(seed)
+        pixels = noise(seed, len(fill), *random.integers(1, 40, 2))
+        image = Image.fromarray(pixels[:, :, 0] if len(fill) == 1 else pixels)
+        amount = random.normal() * (20 if "abs" in operation.__name__ else 0.4) * (seed % 4 > 0)
+        options = {
+            "resample": (Image.BILINEAR, Image.BICUBIC)[seed % 2],
+            "fillcolor": fill if len(fill) > 1 else fill[0],
+        }
+        expected, found = (
+            np.array(operation(each, amount, **options)).astype(int) for each in (image, images.Shearable(image))
+        )
+        assert np.abs(found - expected).max() <= 1
+        assert (found != expected).mean() < 0.05
 
 
 def test_timms_pipeline_draws_the_same() -> None:

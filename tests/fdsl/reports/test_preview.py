@@ -91,3 +91,8 @@ def test_flat_or_many_images_are_not_turned(solids: Dataset) -> None:
         turntable(Dataset(flat, search_categories(flat).table), [0], [0])
     with pytest.raises(InputError, match=r"^`turntable` \(=65 images\) must have at most 64: select fewer$"):
         turntable(solids, [0] * 65, [0])
+
+
+def test_images_of_an_older_format_are_not_turned(solids: Dataset) -> None:
+    with pytest.raises(InputError, match=r"older format, which cannot be rendered any more$"):
+        Dataset(solids.spec, solids.table, older_hash="0" * 64).turn(0, 0, 2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 import shutil
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from fdsl.reports.stored import bake_rates, read_stored
 from shards.directory import open_directory
 from shards.layout import receipt_file, samples_file, shard_files
 from tests.commands import refused, succeeded
-from tests.shards.conftest import small_mapping, small_spec
+from tests.daemons import empty_place
+from tests.shards.conftest import SERIAL, small_mapping, small_spec
 
 VOID = {"meta", "link", "br", "img", "input", "path", "use"}
 
@@ -152,6 +155,19 @@ def test_damaged_table_is_one_line(harm: str, baked: Path, tmp_path: Path, spec:
         read_stored(open_directory(out))
 
 
+@pytest.mark.slow
+def test_dataset_in_a_bucket_is_read(
+    baked: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = empty_place("s3", request, tmp_path, monkeypatch)
+    fdsl.ship(baked, place, executor=SERIAL)
+    there, here = read_stored(open_directory(place)), read_stored(open_directory(baked))
+    assert there.n_images_done == 75
+    for name, histogram in here.parameters.items():
+        assert np.array_equal(there.parameters[name].counts, histogram.counts)
+    assert "12 shards" in fdsl.report(place, instances=1)
+
+
 def test_rates_count_images_by_time(spec: Spec) -> None:
     shards = plan_shards(spec, "validation")[:3]  # of 5 images
     rates = bake_rates(shards, [100.0, 110.0, 104.0])
@@ -164,12 +180,15 @@ def test_rates_count_images_by_time(spec: Spec) -> None:
 
 
 def test_command_writes_the_page(tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small_mapping("rcdb")))
-    line = succeeded(
-        "report", "small.yaml", "-o", "page.html", "--instances", 2, "--categories", 3, "--quiet", cwd=tmp_path
-    )
+    """A file name cannot break out of the page."""
+    name = "a <b> & 'c' \".yaml"
+    (tmp_path / name).write_text(yaml.safe_dump(small_mapping("rcdb")))
+    line = succeeded("report", name, "-o", "page.html", "--instances", 2, "--categories", 3, "-q", cwd=tmp_path)
     assert re.fullmatch(r"page\.html: \d\.\d MB\n", line)
-    Page((tmp_path / "page.html").read_text())
+    page = (tmp_path / "page.html").read_text()
+    Page(page)
+    assert "<b>" not in page
+    assert f"fdsl show {shlex.quote(name)}" in unescape(page)
 
 
 def test_command_refuses_other_endings(tmp_path: Path) -> None:
