@@ -153,17 +153,19 @@ audit: .venv/test
 	@$(BIN)/python -m pip freeze --exclude-editable > .venv/audit/installed.txt
 	@.venv/audit/bin/pip-audit --requirement .venv/audit/installed.txt --no-deps --disable-pip --strict
 
-.venv/docs: $(BIN)/fdsl
+.venv/docs: .venv/test
 	@echo 'installing the documentation tools into .venv'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 docs: .venv/docs
+	@$(BIN)/python docs/rooms.py
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . docs/_build
 	@echo 'docs/_build/index.html'
 
 pages: .venv/test
 	@$(BIN)/python docs/make.py
+	@$(BIN)/python docs/rooms.py
 
 clean:
 	rm -rf .venv .venv-train build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -18,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 import fdsl
 
 project = "fdsl"
-copyright = "the authors of fdsl"
+copyright = "the fdsl developers"
 release = metadata.version("fdsl")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]

@@ -100,6 +100,13 @@ def test_presets_page_identifies_every_preset() -> None:
     )
 
 
+def test_pictures_of_the_architecture_have_every_folder() -> None:
+    drawn = load(ROOT / "docs" / "rooms.py").draw()
+    for name, pattern in (("rooms.svg", r'class="b">([^<]+)'), ("path.svg", r'class="[bg]">([^<]+)')):
+        shown = re.findall(pattern, (ROOT / "docs" / name).read_text())
+        assert shown == re.findall(pattern, drawn[name]), "run: python docs/rooms.py"
+
+
 def test_readme_lists_every_command() -> None:
     listed = re.findall(r"^\| `fdsl (\w+)", README.read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(cli.fdsl.commands)

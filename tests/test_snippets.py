@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
 import cli
@@ -53,6 +54,7 @@ UNRUN = {
     "torchrun": "tests/trainer parses and runs the trainer; train.py is timm's and not installed by it",
     "srun": "needs several machines with GPUs",
     ".": "activates an environment",
+    "mkdir": "makes a folder for Docker",
     "python train.py": "timm's own script, which its package does not contain",
     "docker": "needs Docker's daemon",
     "apptainer": "needs Apptainer",
@@ -83,7 +85,8 @@ def test_shell_line_is_valid(line: str, tmp_path: Path, monkeypatch: pytest.Monk
     command, *arguments = shlex.split(line, comments=True)
     if command == "fdsl":
         name = arguments.pop(0)
-        cli.fdsl.commands[name].make_context(name, arguments)
+        parent = click.Context(cli.fdsl, **cli.fdsl.context_settings)  # click keeps the first help option that it makes
+        cli.fdsl.commands[name].make_context(name, arguments, parent)
     elif command == "make":
         done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
