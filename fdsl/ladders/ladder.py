@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -28,15 +28,28 @@ OURS = (
 """Options of the trainer that a ladder sets itself."""
 
 
-def _refuse_ours(recipe: dict[str, Any]) -> dict[str, Any]:
+def _parse_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Spell options one way, so that each overrides the same one; refuse OURS."""
     for key in recipe:
         if key.replace("-", "_") in OURS:
             raise refusal(f"a recipe may not set `{key}`: the ladder sets it, see images_seen and seeds")
-    return recipe
+    return {key.replace("-", "_"): value for key, value in recipe.items()}
 
 
-Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_refuse_ours)]
+def _refuse_equal(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse equal values, whose runs would share a folder."""
+    if len({*values}) < len(values):
+        raise ValueError("must differ from each other")
+    return values
+
+
+Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_parse_recipe)]
 """Options of the trainer, `batch: 64` for `--batch 64`."""
+
+Value = TypeVar("Value")
+Several = Annotated[
+    tuple[Value, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
+]
 
 
 class Training(Model):
@@ -44,7 +57,7 @@ class Training(Model):
 
     Attributes
     ----------
-    images_seen : 1 .. 10**9; images that the training takes in all, which is rounded to whole epochs
+    images_seen : 1 .. 10**9; images that the training takes in all, rounded to whole epochs; at least one epoch's
     recipe : options of the trainer
     """
 
@@ -61,7 +74,7 @@ class Transfer(Training):
         begins at a tenth and ends at a hundredth of it.
     """
 
-    rates: Annotated[tuple[Rate, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+    rates: Several[Rate]
 
     @model_validator(mode="after")
     def _leave_rates_alone(self) -> Transfer:
@@ -102,7 +115,7 @@ class Target(Model):
     data: str
     train: str = "train"
     test: str = "test"
-    labels: Annotated[tuple[Count | Literal["all"], ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20)]
+    labels: Several[Count | Literal["all"]]
     held: Count = 100
 
 
@@ -135,7 +148,7 @@ class Ladder(Model):
     def _check_names(self) -> Ladder:
         if SCRATCH in self.rungs:
             raise refusal(f"`rungs` may not have the name `{SCRATCH}`: every ladder has that arm")
-        for name in {*self.transfer} & {"data", "pretrain"}:
+        for name in {*self.transfer} & {"data", "pretrain", "targets"}:
             raise refusal(f"`transfer` may not have the name `{name}`: a folder of the ladder has it")
         return self
 
@@ -143,6 +156,10 @@ class Ladder(Model):
     def arms(self) -> tuple[str, ...]:
         """`scratch` and the rungs, in order."""
         return (SCRATCH, *self.rungs)
+
+    def images_seen(self, rung: str) -> int:
+        """Return how many images a pre-training takes in all."""
+        return self.rungs[rung].images_seen or self.pretrain.images_seen
 
     def spec_of(self, rung: str) -> Spec:
         """Return the spec of a rung.
@@ -161,6 +178,11 @@ class Ladder(Model):
         if not spec.instances.validation:
             raise InputError(
                 f"rung `{rung}`: `instances.validation` (=0) must be at least 1, to watch the pre-training"
+            )
+        if (n_images := spec.n_images("train")) > (n_seen := self.images_seen(rung)):
+            raise InputError(
+                f"rung `{rung}`: `images_seen` (={n_seen:,}) must be at least the {n_images:,} images of an epoch; lower"
+                " `instances.train`"
             )
         return spec
 

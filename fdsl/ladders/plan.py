@@ -9,6 +9,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from fdsl.ladders.ladder import SCRATCH, Ladder, Recipe, Training
+from fdsl.primitives.errors import InputError
 
 _WARMUP = 0.05
 """Share of a training that is linear warmup; published are 5 of 300 and 5 of 90 epochs."""
@@ -29,7 +30,7 @@ class Cell(NamedTuple):
 
     def search_path(self, rate: float) -> str:
         """Return the folder of the run that tries a learning rate."""
-        return f"{'/'.join(map(str, self))}/rate-{rate:g}"
+        return f"{'/'.join(map(str, self))}/rate-{rate}"
 
     def trial_path(self, seed: int) -> str:
         """Return the folder of the run that is measured on the test split."""
@@ -70,7 +71,7 @@ def pretrainings(ladder: Ladder) -> Iterator[Run]:
         changes = ladder.rungs[rung]
         hook = "fdsl.ladders.shuffled" if changes.shuffled else "fdsl"
         recipe = {**ladder.pretrain.recipe, **ladder.models[model], **changes.recipe}
-        training = Training(images_seen=changes.images_seen or ladder.pretrain.images_seen, recipe=recipe)
+        training = Training(images_seen=ladder.images_seen(rung), recipe=recipe)
         flags = _flags(training, f"{hook}:{data_path(rung)}", ladder.spec_of(rung).n_images("train"), seed)
         yield Run(pretrain_path(model, rung, seed), "trainer.pretrain", flags, keeps_weights=True)
 
@@ -122,7 +123,11 @@ def _transfer(ladder: Ladder, cell: Cell, sizes: Sizes, seed: int, rate: float, 
 
 def _flags(training: Training, data: str, n_images: int, seed: int) -> tuple[str, ...]:
     """Return the options of a training of whole epochs."""
-    epochs = max(1, round(training.images_seen / n_images))
+    if n_images > training.images_seen:
+        raise InputError(
+            f"`images_seen` (={training.images_seen:,}) must be at least the {n_images:,} images of {data}; raise it"
+        )
+    epochs = round(training.images_seen / n_images)
     schedule = {"epochs": epochs, "warmup": _WARMUP * epochs, "val_every": epochs, "seed": seed}
     flags = ["--data", data]
     for key, value in {**training.recipe, **schedule}.items():
@@ -132,4 +137,5 @@ def _flags(training: Training, data: str, n_images: int, seed: int) -> tuple[str
 
 
 def _text(value: float | str) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value without the rounding errors of a tenth of it."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

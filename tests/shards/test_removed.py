@@ -83,7 +83,7 @@ def test_shard_that_is_lost_there_is_baked_again(baked: Path, copy: OnDisk, ther
     problems = verify(copy.path, executor=SERIAL).problems
     assert [(problem.kind, str(problem)) for problem in problems] == [(Kind.SHARD, line)]
     result = ship(copy.path, there, executor=SERIAL, remove_local=True)
-    reason = f"`{copy.path / TAR}` is neither here nor at {there}; `fdsl repair` bakes it again"
+    reason = f"`{copy.path / TAR}` is not whole here or at {there}; `fdsl repair` bakes it again"
     assert result.failures == {"train-000003": reason}
     assert [shard.name for shard in repair(copy.path, executor=SERIAL).baked] == ["train-000003"]
     assert files_of_shards(copy.path) == ["train-000003.parquet", TAR]
@@ -91,6 +91,23 @@ def test_shard_that_is_lost_there_is_baked_again(baked: Path, copy: OnDisk, ther
     assert (result.n_shards, result.is_complete) == (1, True)
     assert content(Folder(there)) == files(baked)
     assert files_of_shards(copy.path) == []
+
+
+def test_second_driver_removes_a_shard_meanwhile(
+    baked: Path, copy: OnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, put = tmp_path / "there", Folder.put
+
+    def disturbed(folder: Folder, name: str, path: Path, sha256: str) -> None:
+        if name == TAR:
+            monkeypatch.setattr(Folder, "put", put)
+            assert ship(copy.path, there, executor=SERIAL, remove_local=True).is_complete
+        put(folder, name, path, sha256)
+
+    monkeypatch.setattr(Folder, "put", disturbed)
+    result = ship(copy.path, there, executor=SERIAL, remove_local=True)
+    assert (result.failures, result.is_complete) == ({}, True)
+    assert content(Folder(there)) == files(baked)
 
 
 def test_damaged_receipt_is_no_proof(copy: OnDisk, there: Path) -> None:

@@ -24,6 +24,8 @@ with Path("started.txt").open("a") as file:
     file.write(flags["--out"] + "\\n")
 if Path("broken").exists() and str(out) in Path("broken").read_text():
     sys.exit("trainer: the loss is nan")
+if Path("killed").exists() and str(out) in Path("killed").read_text():
+    os.kill(os.getpid(), signal.SIGKILL)
 if Path("endless").exists() and str(out) in Path("endless").read_text():
     signal.pause()
 if "--checkpoint" in flags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import yaml
 
 from fdsl import InputError
 from fdsl.ladders.ladder import Ladder, load_ladder, parse_ladder, shipped
+from fdsl.ladders.plan import pretrainings
 from tests.fdsl.ladders.conftest import small_mapping
+
+
+def n_images(ladder: Ladder, data: str) -> int:
+    """The training images of the rung that `--data` names."""
+    return ladder.spec_of(Path(data.partition(":")[2]).stem).n_images("train")
 
 
 def test_rungs_change_the_base_spec(target: Path) -> None:
@@ -19,10 +26,20 @@ def test_rungs_change_the_base_spec(target: Path) -> None:
         "more": {"spec": {"categories": 7, "params": {"maps": [3, 3]}}},
         "other": {"spec": {"family": "rcdb", "instances": {"train": 9}}},
     }
+    mapping["pretrain"] = {"images_seen": 28}
     ladder = parse_ladder(mapping)
     more, other = ladder.spec_of("more"), ladder.spec_of("other")
     assert (more.categories, more.params.model_dump()["points"], more.params.model_dump()["maps"]) == (7, 100, (3, 3))
     assert (other.family, other.instances.train, other.instances.validation) == ("rcdb", 9, 1)
+
+
+def test_recipes_override_options_of_either_spelling(target: Path) -> None:
+    mapping = small_mapping(target)
+    mapping["pretrain"]["recipe"] = {"crop-scale": 0.5}
+    mapping["models"]["vit"]["crop_scale"] = 0.25
+    mapping["rungs"] = {"plain": {"recipe": {"crop-scale": 0.1234567}}}
+    (run,) = pretrainings(parse_ladder(mapping))
+    assert [value for flag, value in pairwise(run.flags) if flag == "--crop-scale"] == ["0.1234567"]
 
 
 def test_every_ladder_has_an_arm_from_scratch(ladder: Ladder) -> None:
@@ -36,6 +53,11 @@ def test_shipped_ladders_are_valid(name: str) -> None:
     assert any(rung.shuffled for rung in ladder.rungs.values())
     assert any(kind.recipe.get("freeze") for kind in ladder.transfer.values())
     assert shipped()[name].startswith("# ")
+    runs = [run.flags for run in pretrainings(ladder)]
+    seen = {
+        int(flags[flags.index("--epochs") + 1]) * n_images(ladder, flags[flags.index("--data") + 1]) for flags in runs
+    }
+    assert seen == {ladder.pretrain.images_seen}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +70,15 @@ def test_shipped_ladders_are_valid(name: str) -> None:
         ("rungs", {"a/b": {}}, "must be 1 to 40 letters, digits, `.`, `_`, `-`"),
         ("rungs", {"a": {"spec": {"categories": 0}}}, "rung `a`: `categories` (=0) must be at least 1"),
         ("rungs", {"a": {"spec": {"instances": {"validation": 0}}}}, "rung `a`: `instances.validation` (=0) must be"),
+        ("rungs", {"a": {"images_seen": 7}}, "rung `a`: `images_seen` (=7) must be at least the 8 images of an epoch"),
         ("models", {"a": {"seed": 3}}, "a recipe may not set `seed`: the ladder sets it"),
         ("models", {"a": {"val-split": "x"}}, "a recipe may not set `val-split`: the ladder sets it"),
         ("transfer", {"a": {"images_seen": 1, "rates": []}}, "must have at least 1"),
         ("transfer", {"a": {"images_seen": 1, "rates": [1.0], "recipe": {"lr": 1.0}}}, "may not set `lr`: `rates` do"),
+        ("transfer", {"a": {"images_seen": 1, "rates": [1.0], "recipe": {"min-lr": 1.0}}}, "may not set `min_lr`"),
+        ("transfer", {"a": {"images_seen": 1, "rates": [1.0, 1.0]}}, "(=[1.0, 1.0]) must differ from each other"),
         ("transfer", {"data": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `data`"),
+        ("transfer", {"targets": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `targets`"),
         ("targets", {"a": {"data": ".", "labels": ["some"]}}, "'some'"),
     ],
 )  # fmt: skip

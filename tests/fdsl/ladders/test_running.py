@@ -57,6 +57,14 @@ def test_arms_differ_in_their_weights_only(ladder: Ladder) -> None:
     }  # fmt: skip
 
 
+def test_larger_targets_need_more_images_seen(ladder: Ladder) -> None:
+    cell = next(iter(cells(ladder)))
+    with pytest.raises(
+        InputError, match=r"`images_seen` \(=60\) must be at least the 61 images of targets/tiny/2/seed-0"
+    ):
+        searches(ladder, cell, {("tiny", 2): 61})
+
+
 def test_search_uses_held_out_images(ladder: Ladder) -> None:
     for cell in cells(ladder):
         for run in searches(ladder, cell, SIZES):
@@ -107,27 +115,18 @@ def test_another_ladder_is_refused(ladder: Ladder, stub: Path, target: Path) -> 
         run_ladder(parse_ladder(other), stub)
 
 
-def test_failed_run_stops_and_resumes(ladder: Ladder, stub: Path) -> None:
+@pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "killed by signal 9")])
+def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, stub: Path) -> None:
     failing = "pretrain/vit/shuffled/seed-0"
     stub.mkdir()
-    (stub / "broken").write_text(failing)
-    with pytest.raises(InputError, match=f"{failing} failed: the loss is nan; finished runs are kept"):
+    (stub / harm).write_text(failing)
+    with pytest.raises(InputError, match=f"{failing} failed: {reason}; finished runs are kept"):
         run_ladder(ladder, stub)
     n_done = len(list(stub.glob(f"**/{RESULT}")))
     assert 0 < n_done < 11
-    (stub / "broken").unlink()
+    (stub / harm).unlink()
     run_ladder(ladder, stub)
     assert len(started(stub)) == 11 + 1
-
-
-def test_killed_run_is_no_result(ladder: Ladder, stub: Path) -> None:
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    (stub.parent / "stub" / "trainer" / "pretrain.py").write_text(code)
-    with pytest.raises(
-        InputError, match=r"finetune/vit/scratch/tiny/2/rate-0.003 failed: killed by signal 9; finished"
-    ):
-        run_ladder(ladder, stub)
-    assert list(stub.glob(f"**/{RESULT}")) == []
 
 
 def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
