@@ -101,6 +101,7 @@ train-smoke: .venv-train/done
 	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
 
 transfer: .venv-train/done
+	@[ -d /usr/share/datasets/fashion-mnist ] || { echo 'make: Fashion-MNIST is not installed; on Debian and Ubuntu: apt-get install dataset-fashion-mnist'; exit 1; }
 	@.venv-train/bin/fdsl ladder run transfer -o runs/transfer --workers $(PROCESSES)
 	@.venv-train/bin/fdsl ladder report runs/transfer
 
