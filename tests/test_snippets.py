@@ -82,11 +82,14 @@ LINES = [
 def test_shell_line_is_valid(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "DOWNLOADED").mkdir()
     monkeypatch.chdir(tmp_path)
-    command, *arguments = shlex.split(line.removesuffix("&"), comments=True)
+    words = re.sub(r"^([A-Z][A-Z_]*=\S+ )*| > \S+|&$", "", line)
+    command, *arguments = shlex.split(words, comments=True)
     if command == "fdsl":
-        name = arguments.pop(0)
-        parent = click.Context(cli.fdsl, **cli.fdsl.context_settings)  # click keeps the first help option that it makes
-        cli.fdsl.commands[name].make_context(name, arguments, parent)
+        node: click.Command = cli.fdsl
+        parent = click.Context(node, **node.context_settings)  # click keeps the first help option that it makes
+        while isinstance(node, click.Group):
+            node = node.commands[arguments.pop(0)]
+        node.make_context(node.name, arguments, parent)
     elif command == "make":
         done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
