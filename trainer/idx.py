@@ -6,6 +6,7 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", se
 import gzip
 import hashlib
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_idx(path: Path, n_dimensions: int) -> np.ndarray:
                 raise ValueError(f"its shape {shape} must be of 1..{LARGEST_IDX:,} bytes")
             if len(content := file.read(n_bytes + 1)) != n_bytes:
                 raise ValueError(f"its shape {shape} does not fit its length")
-    except (OSError, EOFError, ValueError) as error:  # gzip raises all three
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # gzip raises all four
         raise InputError(f"`{path}` is not an IDX file that can be read: {one_line(error)}") from None
     return np.frombuffer(content, dtype=kind).reshape(shape)
 
@@ -53,13 +54,17 @@ class Idx:
     def __init__(self, split: Path) -> None:
         file = _file(split, "labels-idx1")
         self.images, self.labels = read_idx(_file(split, "images-idx3"), 3), read_idx(file, 1)
+        if self.images.dtype != np.uint8:
+            raise InputError(f"`{_file(split, 'images-idx3')}` must have pixels of one byte")
         low, high = int(self.labels.min()), int(self.labels.max())
         if len(self.images) != len(self.labels):
             raise InputError(f"`{file}` has {len(self.labels):,} labels for {len(self.images):,} images; give each one")
         if not 0 <= low <= high <= LARGEST_LABEL:
             raise InputError(f"`{file}` has labels {low}..{high}; they must be in 0..{LARGEST_LABEL:,}")
         self.n_classes = high + 1
-        self.hash = hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
+        digest = hashlib.sha256(self.images.data)
+        digest.update(self.labels.data)
+        self.hash = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -79,6 +80,8 @@ class IdxSource:
         """Link the target's test split into a folder."""
         for content in ("images-idx3", "labels-idx1"):
             path = self._path(self.target.test, content)
+            if not path.exists():
+                raise InputError(f"`{path}` is missing; `test` names a split beside `{self.target.train}`")
             (folder / path.name.replace(self.target.test, "test", 1)).symlink_to(path.absolute())
 
     def _path(self, split: str, content: str) -> Path:
@@ -94,7 +97,7 @@ class IdxSource:
             if path.suffix == ".gz":
                 with gzip.open(io.BytesIO(data)) as file:
                     data = file.read(MAX_IDX_BYTES)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"`{path}` cannot be unpacked: {error}; copy it again") from None
         start = 4 + 4 * n_dimensions
         shape = np.frombuffer(data[4:start], dtype=">u4").tolist()
@@ -159,8 +162,10 @@ def choose(labels: Numbers, n_labels: int | Literal["all"], n_held: int, seed: i
     Raises
     ------
     InputError
-        A class has too few images.
+        A class has too few images, or there is none.
     """
+    if not len(labels):
+        raise InputError("the target has no training images; its split needs a folder per class")
     order = np.random.default_rng(seed).permutation(len(labels))
     parts = []
     for label in np.unique(labels):

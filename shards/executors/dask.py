@@ -204,7 +204,8 @@ class _Run(Generic[Item, Result]):
             self._suspects.append(_Try(attempt.item, is_suspect=True))
         except Exception as error:
             if isinstance(error, ImportError) and error.name == _UNFIT:
-                self._again.append(attempt)  # the next check names the worker
+                self._again.append(attempt)
+                self._checked.clear()  # one may have restarted at its address; the next check names it
                 return None
             if future.status == "error" or not isinstance(error, OSError):
                 return Failed(attempt.item, error)

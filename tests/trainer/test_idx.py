@@ -68,7 +68,7 @@ def test_damaged_file_is_one_line(harm: str, tmp_path: Path) -> None:
 
 def test_damaged_gzip_is_one_line(tmp_path: Path) -> None:
     path = write_idx(tmp_path / "x.gz", np.zeros((2, 3, 4), dtype=np.uint8))
-    for content in (path.read_bytes()[:-9], b"no gzip"):
+    for content in (path.read_bytes()[:-9], b"no gzip", path.read_bytes()[:10] + b"\xff" * 9):
         path.write_bytes(content)
         with pytest.raises(InputError, match="not an IDX file"):
             read_idx(path, 3)
@@ -82,5 +82,7 @@ def test_images_and_labels_must_fit(tmp_path: Path) -> None:
     assert error_of(*arguments).endswith("has 7 labels for 8 images; give each one")
     write_idx(data / "train-labels-idx1-ubyte", np.full(8, -1, dtype=np.int32))
     assert error_of(*arguments).endswith("train-labels-idx1-ubyte` has labels -1..-1; they must be in 0..1,000,000")
+    write_idx(data / "train-images-idx3-ubyte", np.zeros((8, 2, 2), dtype=np.int32))
+    assert error_of(*arguments).endswith("train-images-idx3-ubyte` must have pixels of one byte")
     (data / "train-labels-idx1-ubyte").unlink()
     assert "train-labels-idx1-ubyte.gz` is not an IDX file that can be read: " in error_of(*arguments)

@@ -87,6 +87,7 @@ def test_made_subsets_are_kept(target: Path, tmp_path: Path) -> None:
         ("train-labels-idx1-ubyte", b"", "is not an IDX file of bytes with 1 dimensions"),
         ("train-images-idx3-ubyte", b"\0\0\x08\x03" + 12 * b"\xff", "is not an IDX file of bytes with 3 dimensions"),
         ("train-labels-idx1-ubyte.gz", b"\x1f\x8b", "cannot be unpacked"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"")[:10] + b"\xff" * 9, "cannot be unpacked"),
     ],
 )  # fmt: skip
 def test_damaged_idx_files_are_named(name: str, content: bytes, message: str, target: Path, tmp_path: Path) -> None:
@@ -105,8 +106,15 @@ def test_wrong_places_are_refused(target: Path, tmp_path: Path) -> None:
     write_idx(target / "train-labels-idx1-ubyte", LABELS[:-1])
     with pytest.raises(InputError, match="has 36 training images and 35 labels"):
         make_subsets("tiny", tiny(target), 1, tmp_path / "out")
-    (tmp_path / "photos" / "train" / "cat").mkdir(parents=True)
+    (target / "t10k-labels-idx1-ubyte").unlink()
+    write_idx(target / "train-labels-idx1-ubyte", LABELS)
+    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte` is missing; `test` names a split beside `train`"):
+        make_subsets("tiny", tiny(target), 1, tmp_path / "out")
+    photos = Target(data=str(tmp_path / "photos"), labels=("all",), held=1)
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    with pytest.raises(InputError, match="has no training images; its split needs a folder per class"):
+        make_subsets("photos", photos, 1, tmp_path / "out")
+    (tmp_path / "photos" / "train" / "cat").mkdir()
     (tmp_path / "photos" / "train" / "cat" / "a.png").write_text("")
-    photos = Target(data=str(tmp_path / "photos"), labels=("all",), held=0 + 1)
     with pytest.raises(InputError, match="class 0 of the target has 1 training images"):
         make_subsets("photos", photos, 1, tmp_path / "out")

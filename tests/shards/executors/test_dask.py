@@ -152,6 +152,21 @@ def test_unfit_worker_runs_no_task_before_its_check(
     assert not ran.exists()
 
 
+def test_worker_that_restarts_unfit_is_checked_again() -> None:
+    """At the same address; its tasks would come back for ever otherwise."""
+
+    class Back:
+        status = "error"
+
+        def result(self, timeout_s: float) -> None:
+            raise ImportError("other versions", name="fdsl")
+
+    run: Any = dask._Run(None, square, 0.0)  # type: ignore[arg-type]
+    run._checked, run._pending = {"tcp://127.0.0.1:1"}, {(back := Back()): dask._Try(3)}
+    assert run._outcome(back) is None
+    assert (run._checked, run._again) == (set(), [dask._Try(3)])
+
+
 def test_no_worker_is_one_line(own_cluster: Cluster) -> None:
     with pytest.raises(ConnectionError, match=r"^the Dask scheduler has had no worker for 0 s$"):
         list(DaskExecutor(own_cluster.address, patience_s=0).run(square, [1]))
