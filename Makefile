@@ -7,11 +7,12 @@ FAMILY ?= exfractal
 SEED ?= 0
 PROCESSES ?= 2
 PYTHONS ?= python3.11 python3.12 python3.13
+TORCH_PYTHON ?= .venv-train/bin/python
 SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 workers = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help dataset test test-fast test-pythons train-smoke test-train transfer transfer-gpu lint style bench bench-check bench-scaling bench-train fidelity coverage audit docs pages clean
+.PHONY: help dataset test test-fast test-pythons train-smoke test-train transfer transfer-gpu lint style bench bench-check bench-scaling bench-train gpu-check fidelity coverage audit docs pages clean
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
@@ -27,6 +28,7 @@ help:
 	@echo 'make bench-check  compare the speed with the recorded ratios'
 	@echo 'make bench-scaling  compare local workers with Dask workers; compute what 1,000,000,000 images take'
 	@echo 'make bench-train  measure how fast the trainer loads images, against the ordinary pipeline'
+	@echo 'make gpu-check    check the trainer on the GPUs of this machine: [TORCH_PYTHON=python] of an environment with CUDA'
 	@echo 'make fidelity     compare images and distributions with the published description'
 	@echo 'make coverage     measure which lines the tests run, including kernels'
 	@echo 'make audit        check the installed packages for known vulnerabilities'
@@ -99,6 +101,7 @@ train-smoke: .venv-train/done
 	@echo 'chance is 1 %; the curves are in runs/smoke-$(FAMILY)/curves.png'
 
 transfer: .venv-train/done
+	@[ -d /usr/share/datasets/fashion-mnist ] || { echo 'make: Fashion-MNIST is not installed; on Debian and Ubuntu: apt-get install dataset-fashion-mnist'; exit 1; }
 	@.venv-train/bin/fdsl ladder run transfer -o runs/transfer --workers $(PROCESSES)
 	@.venv-train/bin/fdsl ladder report runs/transfer
 
@@ -128,6 +131,9 @@ bench: .venv/bench
 
 bench-train: .venv-train/done
 	@.venv-train/bin/python benchmarks/train.py
+
+gpu-check: $(if $(filter .venv-train/%,$(TORCH_PYTHON)),.venv-train/done)
+	@$(TORCH_PYTHON) benchmarks/gpu.py
 
 bench-scaling: .venv/test
 	@$(BIN)/python benchmarks/scaling.py

@@ -107,7 +107,8 @@ def kind(field: dict[str, Any]) -> str:
         name = "number"
     else:
         name = {"integer": "whole number", "string": "text"}.get(field.get("type", ""), "mapping")
-    limits = f", {field['minimum']:,} .. {field['maximum']:,}" if "maximum" in field else ""
+    highest = "2^64 - 1" if field.get("maximum") == 2**64 - 1 else f"{field.get('maximum', 0):,}"
+    limits = f", {field['minimum']:,} .. {highest}" if "maximum" in field else ""
     return name + limits
 
 

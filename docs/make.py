@@ -32,7 +32,7 @@ PICTURES = {
     "rcdb.png": "quickstart-rcdb --categories 3 --instances 8",
     "mvfractal.png": "mvfractaldb-1k --categories 2 --instances 12",
     "broken.png": "docs/broken.yaml --categories 2 --instances 8",
-    "sweep.png": "quickstart-rcdb --categories 7,27,41 --sweep perlin=0:4:8",
+    "sweep.png": "quickstart-rcdb --categories 0,40,41 --sweep perlin=0:4:8",
     "turntable.webp": "quickstart-exfractal --categories 0,78 --instances 4 --turntable",
 }
 BOTH = ("both.png", ("exfractal.png", "rcdb.png"))

@@ -13,11 +13,17 @@ _PACKAGES = ("numba", "llvmlite", "numpy", "isal", "pyarrow")
 """Packages that affect pixels or bytes."""
 
 
+@cache
+def _package_versions() -> dict[str, str]:
+    """Read the versions once: it takes a millisecond, and each verification compares them."""
+    return {name: version(name) for name in _PACKAGES}
+
+
 def made_with() -> dict[str, str]:
     """Return the versions in use here: Python, packages, platform."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
+        **_package_versions(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
 

@@ -133,13 +133,20 @@ def send_shard(directory: Directory, store: Store, shard: Shard) -> Receipt:
     receipt = directory.read_receipt(shard)
     if receipt is None:
         raise WrongHashError(f"`{directory.store.locate(proof)}` was deleted while the shard was sent; ship again")
-    for name in (tar, samples):
-        if directory.store.stat(name) is None:
-            place = directory.store.locate(name)
-            raise WrongHashError(f"`{place}` is neither here nor at {store.url}; `fdsl repair` bakes it again")
-    _put(directory, store, tar, receipt.sha256)
-    _put(directory, store, samples, receipt.samples_sha256)
-    _put(directory, store, proof)
+    try:
+        _put(directory, store, tar, receipt.sha256)
+        _put(directory, store, samples, receipt.samples_sha256)
+        _put(directory, store, proof)
+    except FileNotFoundError:
+        if all(directory.store.stat(name) for name in (tar, samples)):
+            raise
+        if (
+            Directory(store, directory.dataset).finished(shard) != receipt
+        ):  # else another `ship` has sent and removed it
+            place = directory.store.locate(tar)
+            raise WrongHashError(
+                f"`{place}` is not whole here or at {store.url}; `fdsl repair` bakes it again"
+            ) from None
     return receipt
 
 

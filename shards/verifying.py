@@ -20,13 +20,13 @@ from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import check_whole_number
 from shards.checking import Findings, check_shard, unchecked
-from shards.directory import Directory, Unseen, output_store, stored_directory
+from shards.directory import Directory, Unseen, open_directory, output_store, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
 from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.index import index_table, info, info_before_0_2
-from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, receipt_file, shard_files, tar_file
+from shards.layout import CARD, CATEGORIES, INDEX, INFO, RECEIPTS, SAMPLES, SHIPPED, receipt_file, shard_files, tar_file
 from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
@@ -34,7 +34,6 @@ from shards.receipts import Receipt
 from shards.removed import is_removed, removed_to
 from shards.sharing import require_shared
 from shards.stores.contract import Entry, Store
-from shards.stores.places import open_store
 
 _INDEX_BYTES, _INDEX_ROW_BYTES = 2**20, 2**10
 """Limits of the size of shards.parquet and of _info.json: without shards, and added per shard."""
@@ -184,12 +183,18 @@ def verify_shards(
 def _check_removed(directory: Directory, removed: list[Shard]) -> tuple[list[Problem], list[str]]:
     """Return the problems and notes of shards that were removed after shipping.
 
-    Lists the place that has them; reads none.
+    Lists the place that has them; reads none. Raises InputError if it holds no dataset: it may not be mounted.
     """
     if not removed:
         return [], []
     place, receipts = removed_to(directory.store), directory.receipts(removed)
-    entries = Directory(open_store(place, "destination"), directory.dataset).entries()
+    try:
+        entries = open_directory(place).entries()
+    except InputError:
+        raise InputError(
+            f"`{directory.store.locate(SHIPPED)}`: {place} has {len(removed):,} shards, but holds no dataset now;"
+            " mount it, or delete this file to bake them again"
+        ) from None
 
     def is_there(shard: Shard) -> bool:
         is_whole = shard in receipts and all(name in entries for name in shard_files(shard))

@@ -143,6 +143,23 @@ def test_every_parameter_is_described(family: str) -> None:
         assert f"\n| `{name}` |" in page, name
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_a_table_of_keys(family: str) -> None:
+    assert f"```{{keys}} {family}.Params\n" in (ROOT / "docs" / "spec.md").read_text()
+
+
+def test_measured_numbers_are_those_of_their_pages() -> None:
+    rows = re.findall(
+        r"^\| (?:images|time|core).*\| (.+) \| (.+) \| `make (\w+)` \|$", README.read_text(), re.MULTILINE
+    )
+    pages = {"bench": "performance.md", "fidelity": "fidelity.md"}
+    assert len(rows) == 4
+    for *cells, target in rows:
+        page = (ROOT / "docs" / pages[target]).read_text()
+        for number in re.findall(r"[\d.,]*\d", " ".join(cells)):
+            assert re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d.,])", page), number
+
+
 def test_every_spec_key_is_described() -> None:
     page = (ROOT / "docs" / "datasets.md").read_text()
     for name in Spec.model_fields:

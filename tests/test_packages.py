@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def test_package_bakes_in_a_clean_environment(pattern: str, family: str, package
     assert run(fdsl, "--version", cwd=tmp_path).startswith(f"fdsl {VERSION}\n")
     (tmp_path / "tiny.yaml").write_text(SPEC.format(family=family, params=PARAMS[family]))
     assert "baked 6 images in 1 shard" in run(fdsl, "bake", "tiny.yaml", "-o", "out", "--workers", 1, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_wheel_has_every_file_of_the_program(packages: Path) -> None:
+    (wheel,) = packages.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    tops = {name.split("/")[0] for name in packed if "/" in name and ".dist-info/" not in name}
+    source = packages / "source"
+    files = {
+        path.relative_to(source).as_posix() for top in tops for path in (source / top).rglob("*") if path.is_file()
+    }
+    documents = {name for name in files if name.endswith((".md", ".txt"))}  # of the trainer, for a copy of the source
+    assert packed >= files - documents
+    assert tops >= {path.parent.name for path in source.glob("*/__init__.py")}
 
 
 def test_version_is_that_of_setup_and_citation() -> None:

@@ -34,6 +34,7 @@ from trainer.tars import Sequential, build_index, check_sizes, samples
 SHUFFLE = 1000  # samples in a worker's shuffle buffer
 N_OPEN = max(1, min(512, os.sysconf("SC_OPEN_MAX") // 4))  # tars; the loader's batches are open files, too
 _open_tar = functools.lru_cache(maxsize=N_OPEN)(io.FileIO)
+TOGETHER = 16  # images that are rendered side by side, before they are cropped
 TRIES = 5  # failures in a row to read a sample; waits 1, 2, 4, ... seconds between them
 
 
@@ -104,7 +105,6 @@ class Rendered(Images):
     def __init__(self, source: Any, name: str, transform: Transform, seed: int) -> None:
         super().__init__(len(source), source.n_classes, source.hash, transform, seed)
         self.source, self.name = source, name
-        self.many = getattr(source, "__getitems__", lambda numbers: [source[i] for i in numbers])
 
     def read(self, i: int) -> tuple[np.ndarray, int, str]:
         return *self.source[i], self.name
@@ -112,11 +112,17 @@ class Rendered(Images):
     def __getitems__(self, numbers: list[int]) -> list[tuple[torch.Tensor, int]]:
         """Return several items; a loader calls this once per batch."""
         places = [divmod(j, self.n) for j in numbers]
-        items = self.many([i for _, i in places])
+        items = self._items([i for _, i in places])
         return [
             load((*item, self.name, *place), self.transform, self.seed)
             for item, place in zip(items, places, strict=True)
         ]
+
+    def _items(self, numbers: list[int]) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield items, of which a few are held at a time."""
+        many = getattr(self.source, "__getitems__", None)
+        for few in (numbers[k : k + TOGETHER] for k in range(0, len(numbers), TOGETHER)):
+            yield from many(few) if many else (self.source[i] for i in few)
 
 
 class Stream(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):

@@ -77,7 +77,7 @@ class Run:
         if self.update and self.update % per_epoch == 0:
             self.validate()  # its checkpoint was written before
         while self.update < self.n_updates:
-            loss = self.learner.learn(self.update, self.batches, self.images)
+            loss = self.learn()
             self.log.n_images += self.batches.total(self.update % per_epoch * self.recipe.accumulate)
             self.update += 1
             stops, ends_epoch = self.ranks.any(bool(self.signals)), self.update % per_epoch == 0
@@ -93,6 +93,14 @@ class Run:
                 self.validate()
         self.ranks.from_first(self.export)
         return 0
+
+    def learn(self) -> torch.Tensor:
+        """Make an update, if it fits into the device's memory."""
+        try:
+            return self.learner.learn(self.update, self.batches, self.images)
+        except torch.OutOfMemoryError:
+            rule = "is too large for the device's memory; lower it, and raise --accumulate as much"
+            raise InputError(f"`--batch` (={self.recipe.batch}) {rule}") from None
 
     def check(self, loss: torch.Tensor, logs: bool) -> None:
         """Log the mean loss, which must be finite."""

@@ -58,8 +58,8 @@ class Instances(Model):
 
     Attributes
     ----------
-    train : 1 .. 1,000,000
-    validation : 0 .. 999,999
+    train : 1 .. 1,000,000; images to train on
+    validation : 0 .. 999,999; images to validate on
     """
 
     train: int = Field(ge=1, le=1_000_000)
@@ -117,10 +117,10 @@ class Spec(Model):
     Attributes
     ----------
     name : 1 to 100 lower-case letters, digits, `.`, `_` or `-`; for people
-    family : a key of FAMILIES
-    categories : 1 .. 1,000,000
+    family : the formula, such as `rcdb`
+    categories : 1 .. 1,000,000; number of labels
     instances : images of each category, by split
-    seed : 0 .. 2**64 - 1
+    seed : 0 .. 2**64 - 1; determines all random numbers
     image : the family's published size by default
     shards : size and order of the shards
     params : the family's published parameters by default

@@ -121,7 +121,7 @@ def plot(results: Results) -> bytes:
 
     ladder = results.ladder
     rows, columns = [*product(ladder.transfer, ladder.targets)], [*ladder.models]
-    width = 2 + len(columns) * (1.2 + 0.55 * len(ladder.arms))
+    width = 3 + len(columns) * (1.2 + 0.55 * len(ladder.arms))
     figure = Figure(figsize=(width, 1 + 3 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True)
     for (row, (kind, target)), (column, model) in product(enumerate(rows), enumerate(columns)):
@@ -131,7 +131,8 @@ def plot(results: Results) -> bytes:
         axes.set(title=f"{kind} of {model} on {target}", ylabel="top-1, %")
         axes.grid(axis="y", alpha=0.3)
         axes.set_xticks(range(len(ladder.arms)), ladder.arms, rotation=45, ha="right")
-    grid[0][0].legend(title="labels per class")
+    for panels in grid:
+        panels[-1].legend(title="labels per class", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     content = io.BytesIO()
     figure.savefig(content, dpi=110)
     return content.getvalue()

@@ -191,7 +191,7 @@ class _Runs:
         with (folder / _STDERR).open("ab") as errors, self._started(run, errors) as process:
             status = process.wait()
         if status:
-            reason = f"signal {-status} ended it" if status < 0 else _last_line(folder / _STDERR)
+            reason = _last_line(folder / _STDERR) if status > 0 else f"killed by signal {-status}"
             raise InputError(f"{run.path} failed: {reason}; finished runs are kept")
         write_result(self.out, run)
         return run.path

@@ -21,8 +21,8 @@ def report(
 ) -> str:
     """Return a page on a dataset, HTML that needs no other file.
 
-    A sample of the images is rendered and measured. Of a baked directory, all tables of parameters are read as well, one at a
-    time.
+    A sample of the images is rendered and measured. Of a baked directory, all tables of parameters are read as well, a few
+    at a time.
 
     Parameters
     ----------

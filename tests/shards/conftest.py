@@ -43,6 +43,8 @@ SLOW: dict[str, Any] = {
 FDSL = Path(sys.executable).with_name("fdsl")
 SERIAL = LocalExecutor(1)
 """Runs tasks in this process."""
+ONE_FAMILY = pytest.mark.parametrize("family", ["rcdb"], indirect=True)
+"""For a test of names, receipts or damaged files, which are the same in every family."""
 FAST_PARAMS: dict[str, dict[str, Any]] = {
     "exfractal": {"points": 1000},
     "rcdb": {"vertices": [3, 20], "contours": [1, 20]},

@@ -7,6 +7,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,11 +20,14 @@ from fdsl.dataset.plan import Shard
 from shards.png import encode
 from shards.problems import Kind
 from shards.tar import member
+from tests.shards import harm
 from tests.shards.conftest import NAME, snapshot
 from tests.shards.disk import OnDisk
-from tests.shards.harm import Change, edit_json, members, problems, repack, reseal_all, the_problem
+from tests.shards.harm import Change, edit_json, members, repack, reseal_all
 
 TAR, TABLE = f"{NAME}.tar", f"samples/{NAME}.parquet"
+problems, the_problem = (partial(find, shards="3:4") for find in (harm.problems, harm.the_problem))
+"""Of the damaged shard. To check all of them takes ten times as long."""
 
 
 def black_png(size_px: int, bit_depth: int) -> bytes:
@@ -104,7 +108,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 def test_resealed_shard_is_valid(copy: OnDisk, shard: Shard) -> None:
     repack(copy, shard, lambda files: files)
-    assert not problems(copy)
+    assert not harm.problems(copy)
 
 
 @pytest.mark.parametrize("name", CHANGES)

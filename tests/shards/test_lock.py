@@ -16,7 +16,7 @@ import pytest
 
 from fdsl import InputError
 from shards.layout import LOCK
-from shards.lock import locked
+from shards.lock import is_locked, locked
 from tests.commands import fdsl, refused, succeeded
 from tests.processes import PATIENCE_S
 from tests.shards.conftest import dead_pid, snapshot
@@ -25,7 +25,7 @@ from tests.shards.disk import OnDisk
 HOLD = """
 import sys
 from pathlib import Path
-from shards.lock import locked
+from shards.lock import is_locked, locked
 with locked(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])):
     print("held", flush=True)
     sys.stdin.read()
@@ -91,6 +91,20 @@ def test_lock_of_dead_process_is_free(tmp_path: Path) -> None:
         assert is_free(tmp_path, 0, 12)
 
 
+def test_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with held(tmp_path, 700, 5):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with locked(tmp_path, 0, 5):
+        assert is_locked(tmp_path)
+        with held(tmp_path, 5, 1):
+            assert is_locked(tmp_path)
+    (tmp_path / LOCK).unlink()
+    os.mkfifo(tmp_path / LOCK)
+    assert not is_locked(tmp_path)
+
+
 def test_content_of_lock_file_does_not_matter(tmp_path: Path) -> None:
     contents = [b"", b"\0" * 1000, b"garbage", b"0 5 x y", b"-1 5 1 host".ljust(128), b"\xff" * 300]
     for content in contents:
@@ -114,7 +128,7 @@ def test_note_of_dead_process_is_ignored(tmp_path: Path) -> None:
 COME_AND_GO = """
 import sys
 from pathlib import Path
-from shards.lock import locked
+from shards.lock import is_locked, locked
 print("ready", flush=True)
 sys.stdin.read()
 for _ in range(500):

@@ -40,6 +40,7 @@ def there(copy: OnDisk, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("destination", ["folder", "s3"], indirect=True)
 def test_disk_is_freed_while_a_bake_goes_on(baked: Path, copy: OnDisk, destination: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for shards in ("0:5", "0:12"):
@@ -83,7 +84,7 @@ def test_shard_that_is_lost_there_is_baked_again(baked: Path, copy: OnDisk, ther
     problems = verify(copy.path, executor=SERIAL).problems
     assert [(problem.kind, str(problem)) for problem in problems] == [(Kind.SHARD, line)]
     result = ship(copy.path, there, executor=SERIAL, remove_local=True)
-    reason = f"`{copy.path / TAR}` is neither here nor at {there}; `fdsl repair` bakes it again"
+    reason = f"`{copy.path / TAR}` is not whole here or at {there}; `fdsl repair` bakes it again"
     assert result.failures == {"train-000003": reason}
     assert [shard.name for shard in repair(copy.path, executor=SERIAL).baked] == ["train-000003"]
     assert files_of_shards(copy.path) == ["train-000003.parquet", TAR]
@@ -91,6 +92,35 @@ def test_shard_that_is_lost_there_is_baked_again(baked: Path, copy: OnDisk, ther
     assert (result.n_shards, result.is_complete) == (1, True)
     assert content(Folder(there)) == files(baked)
     assert files_of_shards(copy.path) == []
+
+
+def test_second_driver_removes_a_shard_meanwhile(
+    baked: Path, copy: OnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, put = tmp_path / "there", Folder.put
+
+    def disturbed(folder: Folder, name: str, path: Path, sha256: str) -> None:
+        if name == TAR:
+            monkeypatch.setattr(Folder, "put", put)
+            assert ship(copy.path, there, executor=SERIAL, remove_local=True).is_complete
+        put(folder, name, path, sha256)
+
+    monkeypatch.setattr(Folder, "put", disturbed)
+    result = ship(copy.path, there, executor=SERIAL, remove_local=True)
+    assert (result.failures, result.is_complete) == ({}, True)
+    assert content(Folder(there)) == files(baked)
+
+
+def test_place_that_is_gone_is_no_reason_to_bake(copy: OnDisk, there: Path) -> None:
+    there.rename(there.with_name("unmounted"))
+    note = copy.path / "shipped.txt"
+    for command in (verify, repair):
+        with pytest.raises(InputError, match=f"^`{note}`: {there} has 12 shards, but holds no dataset now; mount it"):
+            command(copy.path, executor=SERIAL)
+    note.unlink()
+    assert (
+        len([problem for problem in verify(copy.path, executor=SERIAL).problems if problem.path.endswith("tar")]) == 12
+    )
 
 
 def test_damaged_receipt_is_no_proof(copy: OnDisk, there: Path) -> None:

@@ -30,7 +30,7 @@ from shards.executors.contract import Failed
 from shards.problems import Kind, Problem
 from shards.stores.folder import Folder
 from shards.stores.uploading import Unreachable
-from tests.shards.conftest import NAME, SERIAL, shards_of, small_spec, snapshot
+from tests.shards.conftest import NAME, ONE_FAMILY, SERIAL, shards_of, small_spec, snapshot
 from tests.shards.disk import OnDisk, on_disk
 from tests.shards.harm import damage, edit_json, invoke, problems, replace_image, the_problem
 
@@ -139,6 +139,7 @@ def test_damaged_png_is_named(copy: OnDisk, shard: Shard, capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 700, 5000, -1024, -1])
 def test_truncated_tar_is_found(length: int, copy: OnDisk, shard: Shard) -> None:
     n_bytes = copy.tar(shard).stat().st_size
@@ -147,6 +148,7 @@ def test_truncated_tar_is_found(length: int, copy: OnDisk, shard: Shard) -> None
     assert the_problem(copy) == (Kind.SHARD, TAR, f"{length:,} bytes; its receipt says {n_bytes:,}")
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize(
     ("missing", "kind", "path"),
     [
@@ -209,6 +211,7 @@ def test_failed_check_is_a_problem(baked: Path, monkeypatch: pytest.MonkeyPatch)
 # Receipts
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -232,6 +235,7 @@ def test_reformatted_receipt_is_found(copy: OnDisk, shard: Shard) -> None:
     assert problem.detail.startswith("was reformatted")
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"shard": "train-000003.tar"}'])
 def test_unreadable_receipt_is_found(content: bytes, copy: OnDisk, shard: Shard) -> None:
     copy.receipt(shard).write_bytes(content)
@@ -263,6 +267,7 @@ def test_swapped_receipts_are_found(copy: OnDisk, shard: Shard) -> None:
 # Files that are written last, and files that do not belong
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize("content", [None, b""])
 @pytest.mark.parametrize("name", ["_info.json", "shards.parquet", "README.md"])
 def test_missing_index_file_is_found_and_baked(name: str, content: bytes | None, copy: OnDisk, baked: Path) -> None:
@@ -285,6 +290,7 @@ INFO_EDITS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@ONE_FAMILY
 def test_edited_info_is_found(copy: OnDisk) -> None:
     path = copy.path / "_info.json"
     original = path.read_text()
@@ -298,6 +304,7 @@ def test_edited_info_is_found(copy: OnDisk) -> None:
         assert the_problem(copy) == (Kind.INDEX, "_info.json", "contradicts the receipts: it was edited")
 
 
+@ONE_FAMILY
 def test_edited_index_is_found(copy: OnDisk) -> None:
     path = copy.path / "shards.parquet"
     table = pq.read_table(path)
@@ -314,6 +321,7 @@ def test_edited_index_is_found(copy: OnDisk) -> None:
     assert the_problem(copy) == (Kind.INDEX, "shards.parquet", "contradicts the receipts: it was edited")
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -331,6 +339,7 @@ def test_surplus_file_is_found(name: str, kind: Kind, copy: OnDisk, shard: Shard
     assert problem.detail.startswith("belongs to no shard of this dataset")
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize("name", ["notes.txt", "my-train.tar", "samples/own.parquet", "receipts/notes.json"])
 def test_files_with_other_names_are_ignored(name: str, copy: OnDisk) -> None:
     (copy.path / name).write_text("mine")

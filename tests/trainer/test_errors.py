@@ -11,9 +11,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from tests.trainer.conftest import ROOT, edit_info, picture
 from tests.trainer.runs import LITTLE, assert_one_line, command, error_of, records, run, start
+
+
+def test_too_large_batch_is_one_line(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("trainer.learner.Learner.learn", fail)
+    rule = "`--batch` (=8) is too large for the device's memory; lower it, and raise --accumulate as much"
+    assert error_of("--data", small, "--out", tmp_path / "run", *LITTLE) == rule
 
 
 def no_shards(folder: Path) -> list[object]:

@@ -57,7 +57,7 @@ def test_shipped_ladders_are_valid(name: str) -> None:
     seen = {
         int(flags[flags.index("--epochs") + 1]) * n_images(ladder, flags[flags.index("--data") + 1]) for flags in runs
     }
-    assert seen == {ladder.pretrain.images_seen}
+    assert seen == {ladder.images_seen(rung) for rung in ladder.rungs}
 
 
 @pytest.mark.parametrize(

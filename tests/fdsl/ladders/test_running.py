@@ -115,7 +115,7 @@ def test_another_ladder_is_refused(ladder: Ladder, stub: Path, target: Path) -> 
         run_ladder(parse_ladder(other), stub)
 
 
-@pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "signal 9 ended it")])
+@pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "killed by signal 9")])
 def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, stub: Path) -> None:
     failing = "pretrain/vit/shuffled/seed-0"
     stub.mkdir()
