@@ -49,13 +49,19 @@ html_css_files = ["style.css"]
 
 
 def split_entries(*event: Any) -> None:
-    """Put the text of each `name : text` on a line of its own, where napoleon expects a description."""
+    """Put the text of each `name : text` on the next line.
+
+    There napoleon expects a description.
+    """
     lines: list[str] = event[-1]
     lines[:] = re.sub(r"^(\w[\w, ]*) : (.+)", r"\1\n    \2", "\n".join(lines), flags=re.MULTILINE).split("\n")
 
 
 def find_public_name(app: Any, env: Any, node: Any, text: Any) -> Any:
-    """Return the link to a public name that was named by its module, as annotations do."""
+    """Return the link to a public name.
+
+    Annotations name it by its module.
+    """
     name = node["reftarget"].rpartition(".")[2]
     if node.get("refdomain") != "py" or name not in fdsl.__all__:
         return None
@@ -68,7 +74,10 @@ def leave_out(_app: Any, _what: str, _name: str, member: Any, *_rest: Any) -> bo
 
 
 class Keys(SphinxDirective):
-    """A table of the keys of a model: values and defaults from its fields, meanings from its docstring."""
+    """A table of the keys of a model.
+
+    Values and defaults are those of its fields, meanings those of its docstring.
+    """
 
     required_arguments = 1
 
@@ -87,7 +96,7 @@ class Keys(SphinxDirective):
 
 
 def kind(field: dict[str, Any]) -> str:
-    """Return the type and limits of a field of a JSON schema, in words."""
+    """Return a schema's type and limits, in words."""
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if "prefixItems" in field:

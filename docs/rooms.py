@@ -1,4 +1,4 @@
-"""Draws the two pictures of the architecture page, from the source tree and from one real image.
+"""Draws the two pictures of the architecture page.
 
 rooms.svg: a row per layer, as tests/test_structure.py checks them, with the modules of each folder.
 path.svg: what each step makes of one image of a quick start.
@@ -42,7 +42,10 @@ def box(x: float, y: float, width: float, height: float, fill: str) -> str:
 
 
 def picture(height: float, parts: Sequence[str], title: str) -> str:
-    """Return an SVG file. It has its own background, so that it can be read on a dark page."""
+    """Return an SVG file.
+
+    It has its own background, so that it can be read on a dark page.
+    """
     style = "text{font:11px ui-monospace,monospace;fill:#1e293b}.b{font-weight:bold;font-size:13px}.g{fill:#64748b}"
     return "\n".join(
         [
@@ -56,7 +59,10 @@ def picture(height: float, parts: Sequence[str], title: str) -> str:
 
 
 def layer_of(module: str) -> int:
-    """Return the number of the layer to which a module belongs: that of the longest matching name."""
+    """Return the number of a module's layer.
+
+    That of the longest matching name; -1 if it has none.
+    """
     names = [(len(name), k) for k, layer in enumerate(LAYERS) for name in layer if f"{module}.".startswith(f"{name}.")]
     return max(names)[1] if names else -1
 

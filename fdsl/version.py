@@ -29,7 +29,7 @@ def made_with() -> dict[str, str]:
 
 
 def version_lines() -> Iterator[str]:
-    """Yield what a report of a problem must name: versions, platform, numba's cache."""
+    """Yield versions, platform and numba's cache, a line each."""
     from fdsl.primitives.philox import philox4x32
 
     yield f"fdsl {VERSION}"

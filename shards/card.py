@@ -110,7 +110,10 @@ def card(directory: Directory, receipts: list[Receipt]) -> str:
 
 
 def _metadata(spec: Spec, splits: list[str]) -> dict[str, Any]:
-    """Return what the Hub and `load_dataset` read: licence, tags, types of the columns, files of the splits."""
+    """Return what the Hub and `load_dataset` read.
+
+    Licence, tags, types of the columns, files of the splits.
+    """
     columns = {
         "png": {"image": {"mode": "L"}},
         "cls": _label_type(spec.categories),
@@ -133,7 +136,10 @@ def _metadata(spec: Spec, splits: list[str]) -> dict[str, Any]:
 
 
 def _label_type(n_categories: int) -> str | dict[str, Any]:
-    """Return the type of the label column: named classes, unless their names would fill megabytes."""
+    """Return the type of the label column.
+
+    Named classes, unless their names would fill megabytes.
+    """
     if n_categories > _MAX_NAMES:
         return "int64"
     return {"class_label": {"names": {str(category): str(category) for category in range(n_categories)}}}

@@ -44,7 +44,10 @@ N_READERS = 16
 
 
 class Unseen(OSError):
-    """A worker's machine does not see the dataset, so it would fail every shard that it gets."""
+    """A worker's machine does not see the dataset.
+
+    It would fail every shard that it gets.
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,7 @@ def open_some(
 
 
 def baked_directory(source: str | Path) -> Directory | None:
-    """Return the directory that a text or path names; None if it names a spec.
+    """Return a baked directory; None if `source` names a spec.
 
     Raises
     ------

@@ -44,5 +44,5 @@ def removed_to(store: Store) -> str:
 
 
 def write_removed_to(store: Store, place: str) -> None:
-    """Note the place that shards are shipped to, before the first is removed."""
+    """Note where shards are, before the first is removed."""
     write_content(store, SHIPPED, f"{place}\n".encode())

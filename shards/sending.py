@@ -62,7 +62,7 @@ def claim_destination(directory: Directory, store: Store) -> None:
 
 
 def require_writable(directory: Directory, store: Store) -> None:
-    """Check that a destination takes a file, and that the file is not seen in the dataset.
+    """Check that a destination is writable, and not the dataset itself.
 
     Raises
     ------
@@ -108,7 +108,10 @@ def proven(directory: Directory, store: Store) -> list[Shard]:
 
 
 def has_same_info(directory: Directory, store: Store) -> bool:
-    """Return whether _info.json there, which holds the hash of every tar, is as here."""
+    """Return whether _info.json there is as here.
+
+    It holds the hash of every tar.
+    """
     entry = directory.store.stat(INFO)
     if entry is None or entry.n_bytes is None:
         return False
@@ -170,9 +173,9 @@ def _copy(source: Store, store: Store, name: str, sha256: str | None) -> None:
 
 
 def _twice(write: Callable[[], None]) -> None:
-    """Write a file; once more if it vanished, or its source was lost.
+    """Write a file; try once more if one vanished.
 
-    A second `ship` deletes unfinished files when it completes the place.
+    Its source may be lost for a moment. A second `ship` deletes unfinished files when it completes the place.
     """
     try:
         write()

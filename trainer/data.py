@@ -249,7 +249,7 @@ def call_hook(data: str, split: str) -> Any:
 
 
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
-    """Open a split of folders, IDX files, shards, a URL or a hook."""
+    """Open a split, of whatever kind `--data` is."""
     folder = Path(options.data) / name
     if not is_url(options.data) and not Path(options.data).exists() and HOOK.fullmatch(options.data):
         source = ranks.from_first(lambda: call_hook(options.data, name))

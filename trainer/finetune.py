@@ -3,7 +3,7 @@
     # after `make dataset train-smoke`, one minute on 2 cores
     torchrun --standalone --nproc-per-node 2 -m trainer.finetune --checkpoint runs/smoke-exfractal/last.pt \\
         --data data/quickstart-rcdb --config smoke --out runs/smoke-rcdb
-    # ImageNet-1k; published: 83.8 % top-1 for ViT-B from ExFractalDB-21k (Kataoka et al., CVPR 2022), not run here
+    # ImageNet-1k; published: 83.8 % top-1 for ViT-B from ExFractalDB-21k (arXiv 2206.09132), not run here
     torchrun --standalone --nproc-per-node 8 -m trainer.finetune --checkpoint runs/ex21k/last.pt --data imagenet \\
         --val-split val --config finetune --out runs/in1k
 

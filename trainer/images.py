@@ -43,7 +43,10 @@ def seed_all(*numbers: int) -> None:
 
 
 def seed_image(*numbers: int) -> int:
-    """Seed those that timm's transforms draw from: not torch's, which takes longer than a crop."""
+    """Seed what timm's transforms draw from; return the seed.
+
+    Not torch's generator, whose seeding takes longer than a crop.
+    """
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)

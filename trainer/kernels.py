@@ -16,7 +16,10 @@ BITS = 22
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a kernel at its first call; keep it on the disk, if numba finds a place there."""
+    """Compile a kernel at its first call.
+
+    It is kept on the disk, if numba finds a place there.
+    """
     try:
         return njit(cache=True)(function)
     except RuntimeError:

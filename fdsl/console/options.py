@@ -37,14 +37,14 @@ class PathType(click.Path):
 
 
 def preset_names(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Return the presets that begin with what was typed, for a shell to complete."""
+    """Return the presets that begin with what was typed."""
     from fdsl.dataset.sources import presets
 
     return [CompletionItem(name) for name in presets() if name.startswith(typed)]
 
 
 def specs(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Return the same, and let the shell add files.
+    """Return the presets likewise, and let the shell add files.
 
     The request for files comes first: click's script for bash drops what came before it.
     """

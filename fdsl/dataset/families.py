@@ -118,10 +118,13 @@ class PublishedCsv(Protocol):
 
 
 class Solid(Protocol):
-    """Optional part of a family: its images show solids that can be turned."""
+    """Optional part of a family: turns the solids it shows."""
 
     def turn(self, params: Any, size_px: int, category: Any, stream: Stream, n_frames: int) -> Iterator[Image]:
-        """Yield an image, turned once around its vertical axis; the first frame is the image itself."""
+        """Yield an image, turned once around its vertical axis.
+
+        The first frame is the image itself.
+        """
 
 
 def solid(name: str) -> Solid:

@@ -92,7 +92,10 @@ class LiveDataset:
 
     @property
     def hash(self) -> str:
-        """Identity of the dataset: 64 hexadecimal digits; the same for all splits and epochs."""
+        """Identity of the dataset: 64 hexadecimal digits.
+
+        It is the same for all splits and epochs.
+        """
         return self.dataset.hash
 
     def __getitem__(self, position: SupportsIndex) -> Item:

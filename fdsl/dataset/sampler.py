@@ -1,4 +1,4 @@
-"""Which items each process trains on, step by step: exact to resume on any number of processes."""
+"""Which items each process trains on, step by step."""
 
 from __future__ import annotations
 

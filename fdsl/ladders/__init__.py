@@ -1,1 +1,1 @@
-"""Ladders: whole experiments in pre-training, from the formula to a table of results."""
+"""Whole experiments in pre-training, from formula to table."""

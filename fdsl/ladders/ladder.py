@@ -29,7 +29,7 @@ OURS = (
 
 
 def _parse_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Spell options one way, so that each overrides the same one; refuse OURS."""
+    """Refuse OURS; spell each option one way, so that it overrides itself."""
     for key in recipe:
         if key.replace("-", "_") in OURS:
             raise refusal(f"a recipe may not set `{key}`: the ladder sets it, see images_seen and seeds")

@@ -33,7 +33,7 @@ class Cell(NamedTuple):
         return f"{'/'.join(map(str, self))}/rate-{rate}"
 
     def trial_path(self, seed: int) -> str:
-        """Return the folder of the run that is measured on the test split."""
+        """Return the folder of a run on the test split."""
         return f"{'/'.join(map(str, self))}/seed-{seed}"
 
 
@@ -97,7 +97,10 @@ def cells(ladder: Ladder) -> Iterator[Cell]:
 
 
 def searches(ladder: Ladder, cell: Cell, sizes: Sizes) -> list[Run]:
-    """Return a run for each learning rate, on held-out images of seed 0."""
+    """Return a run for each learning rate.
+
+    They are measured on the held-out images of seed 0.
+    """
     rates = ladder.transfer[cell.kind].rates
     return [_transfer(ladder, cell, sizes, 0, rate, "held", cell.search_path(rate)) for rate in rates]
 

@@ -113,7 +113,10 @@ def _entry(results: Results, cell: Cell) -> str:
 
 
 def plot(results: Results) -> bytes:
-    """Return the plot as a PNG file: a panel per kind, model and target, a line per number of labels."""
+    """Return the plot as a PNG file.
+
+    A panel per kind, model and target; a colour per number of labels.
+    """
     from matplotlib.figure import Figure
 
     ladder = results.ladder
@@ -136,7 +139,7 @@ def plot(results: Results) -> bytes:
 
 
 def _draw(axes: Any, results: Results, kind: str, model: str, target: str, n_labels: Labels, color: str) -> None:
-    """Draw mean and standard deviation of each arm, and scratch as a level."""
+    """Draw each arm's mean and spread; scratch as a level."""
     cells = [Cell(kind, model, arm, target, n_labels) for arm in results.ladder.arms]
     values = {x: [*results.top1[cell].values()] for x, cell in enumerate(cells) if results.top1[cell]}
     means = [statistics.mean(each) for each in values.values()]

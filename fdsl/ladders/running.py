@@ -1,4 +1,4 @@
-"""Running a ladder: data, pre-training, search over learning rates, measurement. Skips what is done."""
+"""Runs a ladder: data, pre-training, search over learning rates, measurement."""
 
 from __future__ import annotations
 

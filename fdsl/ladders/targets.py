@@ -107,7 +107,7 @@ class IdxSource:
 
 
 class FolderSource:
-    """A target with a folder per split, and in it a folder per class."""
+    """A target of folders: one per split and class."""
 
     def __init__(self, target: Target) -> None:
         self.target, self.folder = target, Path(target.data)

@@ -91,7 +91,10 @@ def _short(value: Any) -> str:
 
 
 def _data_url(image: Image, bit_depth: int) -> str:
-    """Return an image as a data URL: a small one of one bit as it is, else WebP."""
+    """Return an image as a data URL.
+
+    A small one of one bit stays PNG; others become WebP.
+    """
     if bit_depth == 1 and len(image) <= _PICTURE_PX:
         kind, content = "png", png.encode(image, bit_depth)
     else:

@@ -39,7 +39,7 @@ class Histogram:
         self._first, self._counts = 0, np.zeros(0, dtype=np.int64)
 
     def add(self, values: npt.ArrayLike) -> None:
-        """Count some numbers; those that are not finite, or huge, are left out."""
+        """Count some numbers, except huge ones and NaN."""
         numbers = np.asarray(values, dtype=np.float64).reshape(-1)
         numbers = numbers[np.abs(numbers) < _LIMIT]  # not so for NaN
         if not len(numbers):
@@ -120,7 +120,10 @@ class Histogram:
 
 
 def _halved(first: int, counts: Counts) -> tuple[int, Counts]:
-    """Return bins of twice the width: the number of the first one, and their counts."""
+    """Return bins of twice the width.
+
+    The number of the first one, and their counts, int64 (bins,).
+    """
     numbers = (first + np.arange(len(counts))) >> 1
     return first >> 1, np.bincount(numbers - (first >> 1), counts).astype(np.int64)
 

@@ -113,7 +113,10 @@ def encode_sheet(sheet: Sheet) -> bytes:
 
 
 def encode_turntable(frames: Sequence[Sheet]) -> bytes:
-    """Return sheets as an endless animation, a lossless WebP file of 20 frames per second."""
+    """Return sheets as an endless animation.
+
+    A lossless WebP file of 20 frames per second.
+    """
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) for frame in frames]
     animation.durations = [_FRAME_MS] * len(frames)

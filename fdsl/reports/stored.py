@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fdsl.dataset.plan import Shard, plan_shards
+from fdsl.primitives.errors import InputError
 from fdsl.reports.histogram import Histogram
 from fdsl.reports.sample import parameter_histograms
 from shards.directory import Directory
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.layout import receipt_file, shard_files, tar_file
+from shards.removed import is_removed, removed_to
 from shards.samples import read_samples
 
 Floats = npt.NDArray[np.float64]
@@ -69,9 +72,14 @@ def read_stored(directory: Directory, listener: Listener = ignore) -> Stored:
     Raises
     ------
     InputError
-        A samples table is damaged.
+        A samples table is damaged, or shards were removed after shipping.
     """
     entries, planned = directory.entries(), plan_shards(directory.spec)
+    if n_removed := sum(is_removed(shard, entries) for shard in planned):
+        place = removed_to(directory.store)
+        raise InputError(
+            f"`{directory.store.url}` has {n_removed:,} shards only at {place}; `fdsl report {shlex.quote(place)}` reads them"
+        )
     done = [shard for shard in planned if all(name in entries for name in shard_files(shard))]
     tar_bytes: dict[str, Histogram] = {}
     parameters = parameter_histograms(directory.dataset)

@@ -52,7 +52,7 @@ def parse_sweep(text: str) -> Sweep:
 
 
 def sweep_sheet(dataset: Dataset, categories: list[int], instances: list[int], sweep: Sweep) -> Sheet:
-    """Return a sheet with a row per image and a column per value.
+    """Return a sheet: a row per image, a column per value.
 
     Whole-number parameters take the nearest whole numbers, each once.
 
@@ -85,7 +85,10 @@ def _shown(value: float) -> str:
 
 
 def _current(dataset: Dataset, name: str) -> Any:
-    """Return a value of a parameter: of a category, else of the spec, there often a pair."""
+    """Return a parameter's value.
+
+    That of a category, else that of the spec, which is often a pair.
+    """
     table, params = dataset.table, dataset.spec.to_mapping()["params"]
     if name in table.column_names[2:] and table.column(name).null_count == 0:
         value = table.column(name)[0].as_py()
@@ -111,7 +114,10 @@ def _values(dataset: Dataset, sweep: Sweep) -> list[float]:
 
 
 def _swept(dataset: Dataset, name: str, value: float) -> Dataset:
-    """Return a dataset in which a parameter has one value, in all categories and images."""
+    """Return a dataset in which a parameter has one value.
+
+    All categories and images have it.
+    """
     table, params = dataset.table, dataset.spec.to_mapping()["params"]
     source = f"sweep {name}={value:g}"
     current = _current(dataset, name)

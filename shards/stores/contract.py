@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class HashedFile:
-    """A file that is being written, with the size and hash of its content.
+    """A file being written, with its size and hash.
 
     Parameters
     ----------
@@ -116,7 +116,10 @@ class Store(Protocol):
         """
 
     def is_reserved(self) -> bool:
-        """Return whether a running process has reserved shards, where the store can tell."""
+        """Return whether a running process has reserved shards.
+
+        False where the store cannot tell.
+        """
 
     def create(self, name: str, exclusive: bool = False) -> AbstractContextManager[HashedFile]:
         """Open a file that appears when the block ends.

@@ -210,9 +210,9 @@ class Bucket(Uploading):
         """
 
     def _head(self, name: str) -> dict[str, Any]:
-        """Return what the store knows about a file, with its hash if the store keeps one.
+        """Return what the store knows about a file.
 
-        Empty if the file is missing.
+        It has the hash, if the store keeps one. Empty if the file is missing.
         """
         try:
             answer: dict[str, Any] = retried(lambda: self._call(name, "head_object", ChecksumMode="ENABLED"))

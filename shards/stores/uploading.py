@@ -32,7 +32,7 @@ _answered: set[str] = set()
 
 
 class Unreachable(ConnectionError):
-    """A store that had answered before does not, or says that it is overloaded."""
+    """A store does not answer any more, or is overloaded."""
 
 
 def retried(call: Callable[[], Result]) -> Result:

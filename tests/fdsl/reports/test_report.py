@@ -155,6 +155,16 @@ def test_damaged_table_is_one_line(harm: str, baked: Path, tmp_path: Path, spec:
         read_stored(open_directory(out))
 
 
+def test_removed_shards_are_reported_where_they_are(baked: Path, tmp_path: Path, spec: Spec) -> None:
+    """They would count as not baked."""
+    out = Path(shutil.copytree(baked, tmp_path / "out"))
+    (out / "shipped.txt").write_text("there\n")
+    assert read_stored(open_directory(out)).n_done == 12
+    (out / samples_file(plan_shards(spec)[0])).unlink()
+    with pytest.raises(InputError, match="has 1 shards only at there; `fdsl report there` reads them"):
+        read_stored(open_directory(out))
+
+
 @pytest.mark.slow
 def test_dataset_in_a_bucket_is_read(
     baked: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
