@@ -40,7 +40,7 @@ from shards.stores.folder import Folder
 from shards.stores.places import open_store
 
 N_READERS = 16
-"""Receipts read at a time."""
+"""Small files read at a time: receipts, samples tables."""
 
 
 class Unseen(OSError):

@@ -112,7 +112,8 @@ class FolderSource:
     def __init__(self, target: Target) -> None:
         self.target, self.folder = target, Path(target.data)
         self.classes = sorted(path for path in (self.folder / target.train).iterdir() if path.is_dir())
-        self.files = [path for one in self.classes for path in sorted(one.iterdir()) if path.is_file()]
+        files = (path for one in self.classes for path in sorted(one.iterdir()) if path.is_file())
+        self.files = [path for path in files if not path.name.startswith(".")]  # .DS_Store is no image
         order = {path: label for label, path in enumerate(self.classes)}
         self.labels = np.array([order[path.parent] for path in self.files], dtype=np.int64)
 

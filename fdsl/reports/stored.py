@@ -16,7 +16,7 @@ from fdsl.dataset.plan import Shard, plan_shards
 from fdsl.primitives.errors import InputError
 from fdsl.reports.histogram import Histogram
 from fdsl.reports.sample import parameter_histograms
-from shards.directory import Directory
+from shards.directory import N_READERS, Directory
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.layout import receipt_file, shard_files, tar_file
 from shards.removed import is_removed, removed_to
@@ -25,7 +25,6 @@ from shards.samples import read_samples
 Floats = npt.NDArray[np.float64]
 
 _MAX_INTERVALS = 48
-_N_READERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +99,9 @@ def _tables(directory: Directory, shards: Sequence[Shard]) -> Iterator[tuple[Sha
 
     Reads several at a time, since a remote store takes long to answer.
     """
-    with ThreadPoolExecutor(_N_READERS) as pool:
-        for start in range(0, len(shards), _N_READERS):  # no more are held than these
-            some = shards[start : start + _N_READERS]
+    with ThreadPoolExecutor(N_READERS) as pool:
+        for start in range(0, len(shards), N_READERS):  # no more are held than these
+            some = shards[start : start + N_READERS]
             yield from zip(some, pool.map(partial(read_samples, directory), some), strict=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fdsl import InputError
 from fdsl.ladders.ladder import Target
-from fdsl.ladders.targets import IdxSource, choose, make_subsets
+from fdsl.ladders.targets import FolderSource, IdxSource, choose, make_subsets
 from tests.fdsl.ladders.conftest import N_CLASSES, N_EACH, write_idx
 
 LABELS = np.arange(N_CLASSES * N_EACH) % N_CLASSES
@@ -63,7 +63,9 @@ def test_folders_become_links(tmp_path: Path) -> None:
             (tmp_path / "photos" / split / label).mkdir(parents=True)
             for number in range(n):
                 (tmp_path / "photos" / split / label / f"{number}.png").write_text(f"{label} {number}")
+    (tmp_path / "photos" / "train" / "cat" / ".DS_Store").write_text("")
     target = Target(data=str(tmp_path / "photos"), test="val", labels=(1,), held=2)
+    assert FolderSource(target).labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert make_subsets("photos", target, 1, tmp_path / "out") == {1: 2}
     folder = tmp_path / "out" / "photos" / "1" / "seed-0"
     found = {split: [path.read_text() for path in (folder / split).glob("*/*")] for split in ("train", "held", "test")}
