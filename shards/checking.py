@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fdsl.dataset.parquet import Unreadable
-from fdsl.dataset.plan import Shard, image_names
+from fdsl.dataset.plan import Shard, image_names, plan_shards
 from fdsl.primitives.errors import InputError
 from shards.directory import Directory
 from shards.layout import receipt_file, samples_file, tar_file
-from shards.members import Blank, TarCheck, max_tar_bytes
+from shards.members import Blank, TarCheck, max_tar_bytes, read_images
 from shards.problems import Kind, Problem
 from shards.receipts import MAX_BYTES, Receipt
 from shards.samples import max_bytes, table_problem
@@ -76,6 +77,18 @@ def unchecked(shard: Shard, error: Exception) -> Findings:
     """Return the findings of a shard whose check failed."""
     problem = Problem(Kind.SHARD, f"{shard.name}.tar", f"could not be checked: {error}")
     return Findings(0, [problem], Blank([], []), np.empty(0, dtype=np.uint64))
+
+
+def stored_pixels_sha256(directory: Directory, n_images: int) -> str:
+    """Return the SHA-256 of the pixels of the first images of train, which are correct."""
+    sha256, dataset = hashlib.sha256(), directory.dataset
+    for shard in plan_shards(directory.spec, "train"):
+        n_wanted = max(0, min(n_images, shard.stop) - shard.start)
+        if n_wanted:
+            with directory.store.open(tar_file(shard)) as file:
+                for image in islice(read_images(dataset, shard, _Hashed(file)), n_wanted):
+                    sha256.update(image.data)
+    return sha256.hexdigest()
 
 
 class _Hashed:

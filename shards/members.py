@@ -15,6 +15,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
 from fdsl.dataset.plan import Shard, image_key, image_names
 from fdsl.dataset.spec import Spec
+from fdsl.primitives.errors import InputError
 from shards.png import first_bytes, is_as_encoded, max_bytes
 from shards.problems import Kind, Problem
 from shards.tar import BLOCK, END, member
@@ -114,6 +115,18 @@ class TarCheck:
         n_different = np.count_nonzero(rendered != image)
         detail = f"is not what the spec renders here ({n_different:,} of {image.size:,} pixels differ)"
         return (Kind.PIXELS, detail) if n_different else None
+
+
+def read_images(dataset: Dataset, shard: Shard, tar: Readable) -> Iterator[Image]:
+    """Yield the images of a correct tar."""
+    limit = _max_png_bytes(dataset.spec)
+    for category, instance in image_names(dataset.spec, shard):
+        key = image_key(category, instance)
+        payload, _ = _payload(tar, f"{key}.png", limit), _payload(tar, f"{key}.cls", limit)
+        image = payload if isinstance(payload, str) else _decoded(dataset.spec, payload)
+        if isinstance(image, str):  # the file was changed since it was checked
+            raise InputError(f"`{shard.name}.tar`: {image}; verify it again")
+        yield image
 
 
 def _payload(tar: Readable, name: str, limit: int) -> bytes | str:

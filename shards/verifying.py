@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from fdsl.dataset.live import N_PIXELS
 from fdsl.dataset.parquet import parse_parquet
 from fdsl.dataset.plan import SHARD_NAME, Shard, plan_shards, select_shards
 from fdsl.dataset.spec import SPLITS, Spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import check_whole_number
-from shards.checking import Findings, check_shard, unchecked
+from shards.checking import Findings, check_shard, stored_pixels_sha256, unchecked
 from shards.directory import Directory, Unseen, open_directory, output_store, stored_directory
 from shards.events import Advanced, Finished, ItemFailed, Listener, Started, ignore
 from shards.executors.contract import Executor, Failed, require_executor
@@ -51,6 +52,9 @@ class Verified:
     notes : lines on empty, full and duplicate images, which the formulas can produce
     n_rerendered : images rendered again and compared
     format : format of the dataset; one of an older format cannot be repaired
+    hash : identity of the dataset
+    n_train : images of train
+    pixels_sha256 : of the stored pixels of its first images, if all shards were checked and nothing is wrong
     """
 
     n_shards: int
@@ -59,6 +63,9 @@ class Verified:
     notes: tuple[str, ...]
     n_rerendered: int
     format: int
+    hash: str = ""
+    n_train: int = 0
+    pixels_sha256: str | None = None
 
 
 def verify(
@@ -170,6 +177,7 @@ def verify_shards(
     problems += _explained((problem for finding in findings for problem in finding.problems), manifest)
     if selection.is_everything:
         problems += [*_surplus_files(directory, entries), *_index_problems(directory)]
+    is_whole = selection.is_everything and not problems
     return Verified(
         n_shards=sum(finding.n_images > 0 for finding in findings),
         n_images=sum(finding.n_images for finding in findings),
@@ -177,6 +185,9 @@ def verify_shards(
         notes=(*removed_notes, *image_notes(directory.spec, existing, findings)),
         n_rerendered=sum(map(len, positions.values())),
         format=manifest.format,
+        hash=directory.dataset.hash,
+        n_train=directory.spec.n_images("train"),
+        pixels_sha256=stored_pixels_sha256(directory, N_PIXELS) if is_whole else None,
     )
 
 

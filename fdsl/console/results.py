@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fdsl.console.progress import count, duration, format_rate
 from fdsl.dataset.dataset import Dataset
-from fdsl.dataset.live import LiveDataset, pixels_sha256
+from fdsl.dataset.live import N_PIXELS, LiveDataset, pixels_sha256
 from fdsl.dataset.plan import plan_shards
 from fdsl.dataset.spec import FORMAT, Spec
 from fdsl.primitives.errors import encodable, one_line
@@ -24,8 +24,6 @@ from shards.status import Status
 from shards.verifying import Verified
 
 _N_NAMES = 8
-_N_PIXELS = 1000
-"""Images whose pixels are hashed to compare two datasets."""
 
 
 def first_names(names: Sequence[str]) -> str:
@@ -56,8 +54,12 @@ def dataset_lines(dataset: Dataset) -> Iterator[str]:
     """Yield the hashes that tell datasets apart."""
     live = LiveDataset(dataset)
     yield f"{dataset.spec.name}: {dataset.spec.family}, {count(dataset.spec.categories, 'category')}"
-    yield f"hash   {dataset.hash}"
-    yield f"pixels {pixels_sha256(live, _N_PIXELS)} of the first {min(_N_PIXELS, len(live)):,} images of train"
+    yield from _hash_lines(dataset.hash, pixels_sha256(live, N_PIXELS), len(live))
+
+
+def _hash_lines(dataset_hash: str, pixels: str, n_images: int) -> Iterator[str]:
+    yield f"hash   {dataset_hash}"
+    yield f"pixels {pixels} of the first {min(N_PIXELS, n_images):,} images of train"
 
 
 def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
@@ -159,6 +161,8 @@ def verified_lines(out: Path | str, result: Verified, seed: int) -> Iterator[str
         yield f"rendered {count(result.n_rerendered, 'image')} again, selected by --seed {seed}"
     if not result.problems:
         yield f"{out}: {count(result.n_images, 'image')} in {count(result.n_shards, 'shard')} are correct"
+    if result.pixels_sha256:
+        yield from _hash_lines(result.hash, result.pixels_sha256, result.n_train)
 
 
 def verified_json(result: Verified, seed: int) -> list[str]:
@@ -170,6 +174,8 @@ def verified_json(result: Verified, seed: int) -> list[str]:
         "images": result.n_images,
         "rerendered": result.n_rerendered,
         "seed": seed if result.n_rerendered else None,
+        "hash": result.hash,
+        "pixels_sha256": result.pixels_sha256,
     }
     return json.dumps(record, indent=1).splitlines()
 

@@ -25,6 +25,9 @@ from fdsl.primitives.validation import check_whole_number, shown, suggestion
 Item = tuple[Any, ...]
 """Image, label, and the targets if any are asked for."""
 
+N_PIXELS = 1000
+"""Images of train whose pixels are hashed to compare two datasets."""
+
 _N_INSTANCES = 2**32
 """Instances that a random stream can address."""
 

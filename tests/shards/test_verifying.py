@@ -20,10 +20,11 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 
-from fdsl import InputError, LocalExecutor, bake, verify
+from fdsl import InputError, LiveDataset, LocalExecutor, bake, verify
+from fdsl.dataset.live import pixels_sha256
 from fdsl.dataset.plan import Shard
 from shards import verifying
-from shards.checking import Findings, check_shard
+from shards.checking import Findings, check_shard, stored_pixels_sha256
 from shards.directory import Unseen
 from shards.events import Advanced, Event, Finished, Started
 from shards.executors.contract import Failed
@@ -352,7 +353,15 @@ def test_files_with_other_names_are_ignored(name: str, copy: OnDisk) -> None:
 def test_command_reports_a_valid_directory(baked: Path) -> None:
     result = invoke("verify", baked, "--workers", "1")
     assert result.exception is None
-    assert result.stdout == f"{baked}: 75 images in 12 shards are correct\n"
+    _, *hashes = invoke("show", baked).stdout.splitlines(keepends=True)
+    assert result.stdout == "".join([f"{baked}: 75 images in 12 shards are correct\n", *hashes])
+
+
+def test_pixels_hash_is_that_of_what_is_stored(copy: OnDisk) -> None:
+    """Of train's first images, over as many shards as they take."""
+    live = LiveDataset(copy.dataset)
+    assert verify(copy.path, executor=LocalExecutor(1)).pixels_sha256 == pixels_sha256(live, 1000)
+    assert stored_pixels_sha256(copy, 7) == pixels_sha256(live, 7)
 
 
 def test_command_lists_problems(copy: OnDisk, shard: Shard) -> None:

@@ -37,6 +37,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["exfractal", "rcdb"])
 def test_shards_and_formula_train_alike(family: str, tmp_path: Path) -> None:
     """To the last bit; and a run begun from one goes on from the other."""

@@ -25,6 +25,7 @@ def used(worker: psutil.Process) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_worker_of_21_million_images_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And does not grow from batch to batch."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -119,6 +119,7 @@ def assert_near(out: Path, whole: Path) -> None:
         assert one == pytest.approx(other, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_for_two(small: Path, tmp_path: Path) -> None:
     """With as many images per update and all of the published augmentation."""
     arguments, (whole, out) = ["--data", small, "--epochs", "2", *FULL], (tmp_path / "whole", tmp_path / "cut")
@@ -134,6 +135,7 @@ def test_one_process_goes_on_for_two(small: Path, tmp_path: Path) -> None:
     assert_near(out, whole)
 
 
+@pytest.mark.slow
 def test_larger_batches_go_on_for_more_steps(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same images in each update, augmented alike; mixing would be drawn for other batches."""
     arguments, (whole, out) = ["--data", small, "--epochs", "2", *LITTLE], (tmp_path / "whole", tmp_path / "cut")
@@ -144,6 +146,7 @@ def test_larger_batches_go_on_for_more_steps(small: Path, tmp_path: Path, monkey
     assert_near(out, whole)
 
 
+@pytest.mark.slow
 def test_stream_takes_other_processes_between_epochs(small: Path, tmp_path: Path) -> None:
     arguments, out = ["--data", f"pipe:cat {small}/{{}}", "--epochs", "2", *FULL], tmp_path / "run"
     assert train(*arguments, "--save-every", "3", "--out", out) == 0
