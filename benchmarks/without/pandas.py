@@ -1,3 +1,3 @@
-"""Hides pandas from the commands that `footprint.py` runs."""
+"""Hides pandas from the commands that `footprint.py` and the tests run."""
 
 raise ImportError("hidden")

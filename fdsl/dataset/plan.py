@@ -6,6 +6,7 @@ A split is a seeded permutation of all its images. Shards cut it into runs of ne
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -115,6 +116,16 @@ def part_of(position: int, n_shards: int, n_parts: int) -> int:
     return ((position + 1) * n_parts - 1) // n_shards + 1
 
 
+@lru_cache
+def _keys(stream: Stream) -> npt.NDArray[np.uint64]:
+    """Return the keys of a permutation: uint64 (rounds,).
+
+    Without compiled code, so that verifying loads none.
+    """
+    words = stream.plain_words(0, 2 * _ROUNDS).astype(np.uint64)
+    return words[::2] << np.uint64(32) | words[1::2]
+
+
 def permute(
     positions: npt.NDArray[np.uint64], n: int, stream: Stream, *, inverse: bool = False
 ) -> npt.NDArray[np.uint64]:
@@ -131,8 +142,7 @@ def permute(
 
     Source: Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (cycle walking).
     """
-    words = stream.words(0, 2 * _ROUNDS).astype(np.uint64)
-    keys = words[::2] << np.uint64(32) | words[1::2]
+    keys = _keys(stream)
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = np.uint64((1 << int(half)) - 1)
     values = positions.copy()

@@ -126,7 +126,7 @@ def faults(kind: Kind) -> list[str]:
         done = subprocess.run(
             plan.command, cwd=place / plan.folder, preexec_fn=partial(_limit, plan.memory_bytes),
             capture_output=True, text=True, errors="replace",
-            env={**os.environ, "HOME": home, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "HOME": home, "PYTHONPATH": f"{ROOT / 'benchmarks' / 'without'}{os.pathsep}{ROOT}"},
         )  # fmt: skip
         after = _entries(Path(home), place / (plan.writes or "nothing"))
     return [*_answer_faults(plan, done), *(["it wrote or deleted files"] if before != after else [])]

@@ -45,6 +45,7 @@ def test_address_is_key_and_counter(stream: Stream, lane: int) -> None:
     key = (stream.seed % 2**32, stream.seed // 2**32)
     counter = (0, stream.instance, stream.category, stream.domain * 2**16 + lane)
     assert stream.words(lane, 4).tolist() == philox(counter, key)
+    assert stream.plain_words(lane, 7).tolist() == stream.words(lane, 7).tolist()
 
 
 @settings(deadline=None)
