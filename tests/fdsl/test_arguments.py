@@ -25,14 +25,18 @@ from fdsl import (
     ship,
     verify,
 )
+from tests.shards.conftest import ONE_FAMILY
 
 
-@pytest.fixture
-def baked(spec: Spec, tmp_path: Path) -> Path:
-    bake(spec, tmp_path / "out", shards="0:1")
-    return tmp_path / "out"
+@pytest.fixture(scope="module")
+def baked(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that no call changes, because each is refused."""
+    out = tmp_path_factory.mktemp("arguments") / "out"
+    bake(spec, out, shards="0:1")
+    return out
 
 
+@ONE_FAMILY
 @pytest.mark.parametrize(
     ("name", "call"),
     [
