@@ -56,8 +56,11 @@ class Run:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What follows `python` on the command line."""
-        return ("-m", self.module, *self.flags, "--out", self.path, "--resume")
+        """What follows `python` on the command line.
+
+        With -P, nothing is imported from the folder of the results.
+        """
+        return ("-P", "-m", self.module, *self.flags, "--out", self.path, "--resume")
 
     @property
     def command(self) -> str:

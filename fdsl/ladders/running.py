@@ -16,50 +16,40 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
 
 from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
 from fdsl.dataset.spec import difference
 from fdsl.ladders.ladder import SCRATCH, Ladder, parse_ladder
 from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
-from fdsl.ladders.targets import make_subsets
+from fdsl.ladders.targets import count_train, make_subsets
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from fdsl.primitives.validation import Model, parse
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.files import make_folder, write_file
 from shards.opening import find_categories
 
 LADDER = "ladder.yaml"
 RESULT = "result.json"
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+"""Variables of every run. With one thread, the results are the same for any number of workers."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _LOG, _STDERR = "log.jsonl", "stderr.txt"
 _MAX_LOG_BYTES = 2**28
 _TAIL_BYTES = 2**14
 
 
-class Result(Model):
-    """What a finished run has measured; its presence means done.
-
-    Attributes
-    ----------
-    command : the run's command, for a shell in the ladder's folder
-    top1 : of the last weights, %
-    """
-
-    command: str
-    top1: float = Field(ge=0, le=100)
-
-
-def read_result(folder: Path) -> Result | None:
-    """Return the result of a run; None if it is not finished."""
+def read_result(folder: Path) -> float | None:
+    """Return the top-1 of a run's last weights, %; None if it is not finished."""
     path = folder / RESULT
     if not path.exists():
         return None
     try:
-        return parse(Result, json.loads(read_bounded(path, 2**16)), "the result")
-    except (ValueError, RecursionError) as error:
+        top1 = float(json.loads(read_bounded(path, 2**16))["top1"])
+        if not 0 <= top1 <= 100:
+            raise ValueError(f"`top1` (={top1}) must be in 0..100")
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"`{path}` is not a readable result: {error}; delete it to run again") from None
+    return top1
 
 
 def write_result(out: Path, run: Run) -> None:
@@ -68,8 +58,7 @@ def write_result(out: Path, run: Run) -> None:
     The checkpoints of hundreds of runs fill a disk.
     """
     folder = out / run.path
-    result = Result(command=run.command, top1=_top1(folder / _LOG))
-    write_file(folder / RESULT, (result.model_dump_json(indent=1) + "\n").encode())
+    write_file(folder / RESULT, (json.dumps({"top1": _top1(folder / _LOG)}) + "\n").encode())
     for path in [*folder.glob("*.pt"), *([] if run.keeps_weights else folder.glob("*.safetensors"))]:
         path.unlink()
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
@@ -138,6 +127,15 @@ def prepare(ladder: Ladder, out: Path) -> Sizes:
     }
 
 
+def made_sizes(ladder: Ladder, out: Path) -> Sizes:
+    """Return the sizes of the subsets that a ladder's folder holds."""
+    return {
+        (name, labels): count_train(out / "targets" / name / str(labels) / "seed-0")
+        for name, target in ladder.targets.items()
+        for labels in target.labels
+    }
+
+
 def best_rate(ladder: Ladder, out: Path, cell: Cell) -> float | None:
     """Return the learning rate with the best top-1 on held-out images.
 
@@ -145,9 +143,9 @@ def best_rate(ladder: Ladder, out: Path, cell: Cell) -> float | None:
     """
     scores = {}
     for rate in sorted(ladder.transfer[cell.kind].rates):
-        if (result := read_result(out / cell.search_path(rate))) is None:
+        if (top1 := read_result(out / cell.search_path(rate))) is None:
             return None
-        scores[rate] = result.top1
+        scores[rate] = top1
     return max(scores, key=scores.__getitem__)
 
 
@@ -200,15 +198,13 @@ class _Runs:
     def _started(self, run: Run, errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Start a run, unless this is the end."""
         gpu = self.gpus.get()
-        # one thread: the same results with any number of workers
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, **({_GPUS: gpu} if gpu else {})}
+        environment = {**os.environ, **ENVIRONMENT, **({_GPUS: gpu} if gpu else {})}
         try:
             with self.lock:
                 if self.is_stopping:
                     raise InputError(f"{run.path} was not started")
-                # -P: the folder of the results is no place to import from
                 process = subprocess.Popen(
-                    [sys.executable, "-P", *run.arguments],
+                    [sys.executable, *run.arguments],
                     cwd=self.out, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 )  # fmt: skip
                 self.processes.add(process)

@@ -180,6 +180,20 @@ def choose(labels: Numbers, n_labels: int | Literal["all"], n_held: int, seed: i
     return Subset(np.concatenate(train), np.concatenate(held))
 
 
+def count_train(folder: Path) -> int:
+    """Return the number of training images of a made folder.
+
+    Links count, even if the images they name were moved.
+
+    Raises InputError if there is none.
+    """
+    labels = folder / "train-labels-idx1-ubyte"
+    n_images = labels.stat().st_size - 8 if labels.is_file() else sum(1 for _ in folder.glob("train/*/*"))
+    if n_images < 1:
+        raise InputError(f"`{folder}` has no training images; `fdsl ladder run` makes it")
+    return n_images
+
+
 def make_subsets(name: str, target: Target, n_seeds: int, folder: Path) -> dict[int | Literal["all"], int]:
     """Make a target's missing folders, `NAME/LABELS/seed-S`.
 
