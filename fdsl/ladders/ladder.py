@@ -113,8 +113,8 @@ class Target(Model):
     """
 
     data: str
-    train: str = "train"
-    test: str = "test"
+    train: Name = "train"
+    test: Name = "test"
     labels: Several[Count | Literal["all"]]
     held: Count = 100
 

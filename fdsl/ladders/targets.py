@@ -111,9 +111,14 @@ class FolderSource:
 
     def __init__(self, target: Target) -> None:
         self.target, self.folder = target, Path(target.data)
-        self.classes = sorted(path for path in (self.folder / target.train).iterdir() if path.is_dir())
+        split = self.folder / target.train
+        self.classes = sorted(path for path in split.iterdir() if path.is_dir())
+        if not self.classes:
+            raise InputError(f"`{split}` has no folder per class; move the images of each class into one")
         files = (path for one in self.classes for path in sorted(one.iterdir()) if path.is_file())
         self.files = [path for path in files if not path.name.startswith(".")]  # .DS_Store is no image
+        for empty in sorted({*self.classes} - {path.parent for path in self.files}):
+            raise InputError(f"`{empty}` has no images; each folder in `{split}` is a class: delete it or fill it")
         order = {path: label for label, path in enumerate(self.classes)}
         self.labels = np.array([order[path.parent] for path in self.files], dtype=np.int64)
 
@@ -166,7 +171,7 @@ def choose(labels: Numbers, n_labels: int | Literal["all"], n_held: int, seed: i
         A class has too few images, or there is none.
     """
     if not len(labels):
-        raise InputError("the target has no training images; its split needs a folder per class")
+        raise InputError("the target has no training images")
     order = np.random.default_rng(seed).permutation(len(labels))
     parts = []
     for label in np.unique(labels):

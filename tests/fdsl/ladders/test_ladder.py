@@ -80,6 +80,9 @@ def test_shipped_ladders_are_valid(name: str) -> None:
         ("transfer", {"data": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `data`"),
         ("transfer", {"targets": {"images_seen": 1, "rates": [1.0]}}, "`transfer` may not have the name `targets`"),
         ("targets", {"a": {"data": ".", "labels": ["some"]}}, "'some'"),
+        ("targets", {"a": {"data": ".", "labels": [1], "train": "**"}}, "`targets.a.train` (='**') must be 1 to 40"),
+        ("targets", {"a": {"data": ".", "labels": [1], "train": ""}}, "`targets.a.train` (='') must be 1 to 40"),
+        ("targets", {"a": {"data": ".", "labels": [1], "test": "../x"}}, "`targets.a.test` (='../x') must be 1 to 40"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(key: str, value: Any, message: str, target: Path) -> None:

@@ -114,9 +114,11 @@ def test_wrong_places_are_refused(target: Path, tmp_path: Path) -> None:
         make_subsets("tiny", tiny(target), 1, tmp_path / "out")
     photos = Target(data=str(tmp_path / "photos"), labels=("all",), held=1)
     (tmp_path / "photos" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match="has no training images; its split needs a folder per class"):
+    with pytest.raises(InputError, match="photos/train` has no folder per class; move the images"):
         make_subsets("photos", photos, 1, tmp_path / "out")
     (tmp_path / "photos" / "train" / "cat").mkdir()
+    with pytest.raises(InputError, match=r"photos/train/cat` has no images; each folder in .* delete it or fill it"):
+        make_subsets("photos", photos, 1, tmp_path / "out")
     (tmp_path / "photos" / "train" / "cat" / "a.png").write_text("")
     with pytest.raises(InputError, match="class 0 of the target has 1 training images"):
         make_subsets("photos", photos, 1, tmp_path / "out")
