@@ -11,7 +11,7 @@ from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml, read_yaml
 from fdsl.dataset.spec import Spec, parse_spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from fdsl.primitives.validation import Model, as_tuple, matching, parse, refusal, suggestion
+from fdsl.primitives.validation import Model, matching, parse, refusal, suggestion
 
 SCRATCH = "scratch"
 """The arm without pre-training. Its probe is one of a frozen random network."""
@@ -36,6 +36,11 @@ def _parse_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in recipe.items()}
 
 
+def _listed(value: object) -> object:
+    """Convert a list, or a single value, to a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def _refuse_equal(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuse equal values, whose runs would share a folder."""
     if len({*values}) < len(values):
@@ -48,7 +53,7 @@ Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_parse_r
 
 Value = TypeVar("Value")
 Several = Annotated[
-    tuple[Value, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
+    tuple[Value, ...], BeforeValidator(_listed), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
 ]
 
 

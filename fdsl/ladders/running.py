@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import yaml
 
 from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
 from fdsl.dataset.spec import difference
-from fdsl.ladders.ladder import SCRATCH, Ladder, parse_ladder
-from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
-from fdsl.ladders.targets import count_train, make_subsets
+from fdsl.ladders.ladder import SCRATCH, Ladder, Target, parse_ladder
+from fdsl.ladders.plan import Cell, Labels, Run, Sizes, cells, data_path, pretrainings, searches, trials
+from fdsl.ladders.targets import Source, count_train, make_subsets, open_target, subset_sizes
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
 from shards.events import Advanced, Finished, Listener, Started, ignore
@@ -87,6 +88,9 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
     InputError
         A run failed, or `out` holds another ladder. The others keep their last checkpoints.
     """
+    for package in ("torch", "timm"):
+        if find_spec(package) is None:
+            raise InputError(f"the package {package} is missing, with which a ladder trains; pip install 'fdsl[train]'")
     sizes = prepare(ladder, out)
     every = list(cells(ladder))
     plain = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
@@ -103,11 +107,17 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
 def prepare(ladder: Ladder, out: Path) -> Sizes:
     """Write the ladder, the specs and the subsets of the targets.
 
-    A folder goes on with the ladder that it was begun with; only `seeds` may change.
+    A folder goes on with the ladder that it was begun with; only `seeds` may change. So all that may be wrong is found before
+    anything is written.
 
     Returns
     -------
     Number of images to train on, by target and number of labels of a class
+
+    Raises
+    ------
+    InputError
+        The folder holds another ladder, or an image, a category or a setting is missing or wrong.
     """
     mapping = ladder.model_dump(mode="json")
     path = out / LADDER
@@ -115,16 +125,28 @@ def prepare(ladder: Ladder, out: Path) -> Sizes:
         line = difference({**open_ladder(out).model_dump(mode="json"), "seeds": ladder.seeds}, mapping)
         if line:
             raise InputError(f"`{out}` holds another ladder: {line}; name another folder")
-    write_file(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True).encode())
-    for rung in ladder.rungs:
-        spec = ladder.spec_of(rung)
+    sources = {name: _opened(name, target) for name, target in ladder.targets.items()}
+    sizes = {(name, n): size for name, (_, sizes) in sources.items() for n, size in sizes.items()}
+    for cell in cells(ladder):
+        searches(ladder, cell, sizes)
+    specs = {rung: ladder.spec_of(rung) for rung in ladder.rungs}
+    for spec in specs.values():
         find_categories(spec)  # into the cache, before several runs would search at once
+    write_file(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True).encode())
+    for rung, spec in specs.items():
         write_file(out / data_path(rung), yaml.safe_dump(spec.to_mapping(), sort_keys=False).encode())
-    return {
-        (name, labels): n_images
-        for name, target in ladder.targets.items()
-        for labels, n_images in make_subsets(name, target, ladder.seeds, out / "targets").items()
-    }
+    for name, (source, _) in sources.items():
+        make_subsets(source, ladder.seeds, out / "targets" / name)
+    return sizes
+
+
+def _opened(name: str, target: Target) -> tuple[Source, dict[Labels, int]]:
+    """Return a target's images and sizes; errors name it."""
+    try:
+        source = open_target(target)
+        return source, subset_sizes(source)
+    except InputError as error:
+        raise InputError(f"target `{name}`: {error}") from None
 
 
 def made_sizes(ladder: Ladder, out: Path) -> Sizes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fdsl import InputError
+from fdsl.ladders import running
 from fdsl.ladders.ladder import Ladder, parse_ladder
 from fdsl.ladders.plan import Cell, cells, pretrainings, searches, trials
 from fdsl.ladders.running import RESULT, best_rate, prepare, read_result, run_ladder
@@ -112,6 +114,39 @@ def test_another_ladder_is_refused(ladder: Ladder, stub: Path, target: Path) -> 
     other = {**small_mapping(target), "pretrain": {"images_seen": 30}}
     with pytest.raises(InputError, match=r"holds another ladder: `pretrain.images_seen` is 20 there and 30 here"):
         run_ladder(parse_ladder(other), stub)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "message"),
+    [
+        ("targets", {"tiny": {"data": "nowhere", "labels": 2}}, "target `tiny`: `nowhere` has no split 'train'"),
+        ("targets", {"tiny": {"labels": 10}}, "target `tiny`: class 0 has 12 training images, fewer than"),
+        (
+            "transfer",
+            {"finetune": {"images_seen": 5, "rates": 0.1}},
+            "`images_seen` (=5) must be at least the 6 images",
+        ),
+    ],
+)
+def test_mistakes_leave_nothing(key: str, wrong: Any, message: str, stub: Path, target: Path) -> None:
+    """The mended ladder would be another one."""
+    mapping = small_mapping(target)
+    for name in wrong:
+        mapping[key][name] = {**mapping[key][name], **wrong[name]}
+    with pytest.raises(InputError) as caught:
+        run_ladder(parse_ladder(mapping), stub)
+    assert message in str(caught.value)
+    assert not stub.exists()
+
+
+@pytest.mark.parametrize("name", ["torch", "timm"])
+def test_missing_packages_name_the_extra(
+    name: str, ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "find_spec", lambda package: None if package == name else running)
+    with pytest.raises(InputError, match=rf"the package {name} is missing, .*; pip install 'fdsl\[train\]'"):
+        run_ladder(ladder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "killed by signal 9")])
