@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +35,13 @@ RESULT = "result.json"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 """Variables of every run. With one thread, the results are the same for any number of workers."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_PR_SET_PDEATHSIG = 1
+_ENDING_WITH_PARENT = (
+    "-ISc",
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {signal.SIGTERM.value});"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+)
+"""Options that ask Linux to stop a training when the command is killed, and then become the training (linux/prctl.h)."""
 _LOG, _STDERR = "log.jsonl", "stderr.txt"
 _MAX_LOG_BYTES = 2**28
 _TAIL_BYTES = 2**14
@@ -54,13 +62,18 @@ def read_result(folder: Path) -> float | None:
 
 
 def write_result(out: Path, run: Run) -> None:
-    """Write the result of a run; delete what it no longer needs.
+    """Write the result of a run; delete what it no longer needs."""
+    folder = out / run.path
+    write_file(folder / RESULT, (json.dumps({"top1": _top1(folder / _LOG)}) + "\n").encode())
+    _delete_leftovers(folder, run.keeps_weights)
+
+
+def _delete_leftovers(folder: Path, keeps_weights: bool) -> None:
+    """Delete what a finished run no longer needs.
 
     The checkpoints of hundreds of runs fill a disk.
     """
-    folder = out / run.path
-    write_file(folder / RESULT, (json.dumps({"top1": _top1(folder / _LOG)}) + "\n").encode())
-    for path in [*folder.glob("*.pt"), *([] if run.keeps_weights else folder.glob("*.safetensors"))]:
+    for path in [*folder.glob("*.pt"), *([] if keeps_weights else folder.glob("*.safetensors"))]:
         path.unlink()
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
@@ -199,8 +212,10 @@ class _Runs:
         self.listener(Finished("train"))
 
     def finish(self, runs: Sequence[Run]) -> None:
-        """Run those that have no result."""
+        """Run those that have no result; tidy the others."""
         missing = [run for run in runs if read_result(self.out / run.path) is None]
+        for run in {*runs}.difference(missing):  # their command may have been killed before it did
+            _delete_leftovers(self.out / run.path, run.keeps_weights)
         for future in as_completed([self.pool.submit(self._run, run) for run in missing]):
             self.listener(Advanced(1, future.result()))
 
@@ -208,7 +223,8 @@ class _Runs:
         """Run, write the result, and return the run's path."""
         folder = self.out / run.path
         make_folder(folder)
-        with (folder / _STDERR).open("ab") as errors, self._started(run, errors) as process:
+        (folder / _STDERR).unlink(missing_ok=True)
+        with (folder / _STDERR).open("xb") as errors, self._started(run, errors) as process:
             status = process.wait()
         if status:
             reason = _last_line(folder / _STDERR) if status > 0 else f"killed by signal {-status}"
@@ -226,7 +242,7 @@ class _Runs:
                 if self.is_stopping:
                     raise InputError(f"{run.path} was not started")
                 process = subprocess.Popen(
-                    [sys.executable, *run.arguments],
+                    [sys.executable, *(_ENDING_WITH_PARENT if sys.platform == "linux" else ()), *run.arguments],
                     cwd=self.out, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 )  # fmt: skip
                 self.processes.add(process)

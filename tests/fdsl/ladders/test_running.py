@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fdsl import InputError
 from fdsl.ladders import running
@@ -17,6 +22,7 @@ from fdsl.ladders.running import RESULT, best_rate, prepare, read_result, run_la
 from shards.events import Advanced, Event, Started
 from tests.fdsl.ladders.conftest import small_mapping
 
+ROOT = Path(__file__).parents[3]
 SIZES = {("tiny", 2): 6}
 
 
@@ -152,7 +158,9 @@ def test_missing_packages_name_the_extra(
 @pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "killed by signal 9")])
 def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, stub: Path) -> None:
     failing = "pretrain/vit/shuffled/seed-0"
-    stub.mkdir()
+    (stub / failing).mkdir(parents=True)
+    (stub / failing / "stderr.txt").symlink_to(stub.parent / "other")
+    (stub.parent / "other").write_text("of someone else")
     (stub / harm).write_text(failing)
     with pytest.raises(InputError, match=f"{failing} failed: {reason}; finished runs are kept"):
         run_ladder(ladder, stub)
@@ -161,6 +169,8 @@ def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, st
     (stub / harm).unlink()
     run_ladder(ladder, stub)
     assert len(started(stub)) == 11 + 1
+    assert (stub.parent / "other").read_text() == "of someone else"
+    assert (stub / failing / "stderr.txt").read_text() == ""
 
 
 def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
@@ -179,6 +189,40 @@ def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
     (stub / "endless").unlink()
     run_ladder(ladder, stub, 2)
     assert read_result(stub / endless) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
+def test_killed_command_leaves_no_training(stub: Path, target: Path) -> None:
+    """A training holds the pipe open while it lives."""
+    training = "import signal\nfile = open('alive', 'w')\nprint('.', end='', file=file, flush=True)\nsignal.alarm(90)\nsignal.pause()"
+    (stub.parent / "stub" / "trainer" / "pretrain.py").write_text(training)
+    (stub.parent / "mine.yaml").write_text(yaml.safe_dump(small_mapping(target)))
+    stub.mkdir()
+    os.mkfifo(stub / "alive")
+    alive = os.open(stub / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    words = ["ladder", "run", stub.parent / "mine.yaml", "-o", stub]
+    with subprocess.Popen([sys.executable, "-c", "import cli; cli.main()", *words], cwd=ROOT) as command:
+        read = [os.read(alive, 1) for _ in select.select([alive], [], [], 60)[0]]
+        command.kill()
+    read += [os.read(alive, 1) for _ in select.select([alive], [], [], 60)[0]]
+    os.close(alive)
+    assert read == [b".", b""]
+
+
+def test_leftovers_of_finished_runs_are_deleted(ladder: Ladder, stub: Path) -> None:
+    """As if the command was killed right after a result."""
+    run_ladder(ladder, stub)
+    pretrained, search = stub / "pretrain/vit/plain/seed-0", stub / "finetune/vit/plain/tiny/2/rate-0.001"
+    for folder in (pretrained, search):
+        for name in ("last.pt", "model.safetensors"):
+            (folder / name).write_text("")
+    run_ladder(ladder, stub)
+    assert [path.name for path in pretrained.glob("*.*") if path.suffix in (".pt", ".safetensors")] == [
+        "model.safetensors"
+    ]
+    assert not (search / "last.pt").exists()
+    assert not (search / "model.safetensors").exists()
 
 
 def test_best_rate_is_the_lowest_of_equals(ladder: Ladder, stub: Path) -> None:
