@@ -10,8 +10,8 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from fdsl.ladders.ladder import SCRATCH, Ladder
-from fdsl.ladders.plan import Cell, Labels, Run, cells, pretrainings, searches, trials
+from fdsl.ladders.ladder import SCRATCH, Labels, Ladder
+from fdsl.ladders.plan import Cell, Run, cells, pretrainings, searches, trials
 from fdsl.ladders.running import ENVIRONMENT, best_rate, made_sizes, open_ladder, read_result
 from fdsl.primitives.errors import InputError
 from shards.files import write_file

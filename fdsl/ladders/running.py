@@ -21,8 +21,8 @@ import yaml
 
 from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
 from fdsl.dataset.spec import difference
-from fdsl.ladders.ladder import SCRATCH, Ladder, Target, parse_ladder
-from fdsl.ladders.plan import Cell, Labels, Run, Sizes, cells, data_path, pretrainings, searches, trials
+from fdsl.ladders.ladder import SCRATCH, Labels, Ladder, Target, parse_ladder
+from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
 from fdsl.ladders.targets import Source, count_train, make_subsets, open_target, subset_sizes
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded

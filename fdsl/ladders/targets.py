@@ -11,12 +11,12 @@ import math
 import zlib
 from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fdsl.ladders.ladder import Target
+from fdsl.ladders.ladder import Labels, Target
 from fdsl.primitives.errors import InputError
 from shards.files import atomic_folder
 
@@ -155,7 +155,7 @@ def open_target(target: Target) -> Source:
     raise InputError(f"`{folder}` has no split {target.train!r}: neither a folder nor {target.train}-images-idx3-ubyte")
 
 
-def choose(labels: Numbers, n_labels: int | Literal["all"], n_held: int, seed: int) -> Subset:
+def choose(labels: Numbers, n_labels: Labels, n_held: int, seed: int) -> Subset:
     """Choose labelled and held-out images of each class.
 
     With more labels, the same seed keeps the images chosen with fewer, and holds out the same.
@@ -200,7 +200,7 @@ def count_train(folder: Path) -> int:
     return n_images
 
 
-def subset_sizes(source: Source) -> dict[int | Literal["all"], int]:
+def subset_sizes(source: Source) -> dict[Labels, int]:
     """Return the number of images to train on, by labels of a class.
 
     Raises InputError if a class has too few images.

@@ -195,7 +195,8 @@ def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
 def test_killed_command_leaves_no_training(stub: Path, target: Path) -> None:
     """A training holds the pipe open while it lives."""
-    training = "import signal\nfile = open('alive', 'w')\nprint('.', end='', file=file, flush=True)\nsignal.alarm(90)\nsignal.pause()"
+    training = "import signal\nfile = open('alive', 'w')\nprint('.', end='', file=file, flush=True)\n"
+    training += "signal.alarm(90)\nsignal.pause()"
     (stub.parent / "stub" / "trainer" / "pretrain.py").write_text(training)
     (stub.parent / "mine.yaml").write_text(yaml.safe_dump(small_mapping(target)))
     stub.mkdir()
