@@ -82,7 +82,9 @@ def lock(out: Path) -> TextIO:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # loader workers do not inherit it
     except (BlockingIOError, PermissionError):
-        raise InputError(f"`--out` (={out}) is in use by another run; give another directory") from None
+        raise InputError(
+            f"`--out` (={out}) is in use by another run; wait for its end or give another directory"
+        ) from None
     except OSError:  # this file system has no locks
         return file
     for left in out.glob(".*.tmp"):  # by a killed run

@@ -5,9 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from fdsl.console.exits import say
 from fdsl.console.options import LOG_JSON, QUIET, PathType, example, options
+
+
+def ladder_names(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return the shipped ladders that begin with what was typed."""
+    from fdsl.ladders.ladder import shipped
+
+    return [CompletionItem(name) for name in shipped() if name.startswith(typed)]
+
+
+def ladders(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Return them likewise, and let the shell add files, first as in `specs`."""
+    return [CompletionItem(typed, type="file"), *ladder_names(context, parameter, typed)]
 
 
 @click.group(epilog=example("fdsl ladder run transfer -o runs/transfer"))
@@ -19,9 +32,9 @@ def ladder() -> None:
     """
 
 
-@ladder.command(epilog=example("fdsl ladder list transfer > mine.yaml"))
-@click.argument("name", required=False)
-def list(name: str | None) -> None:
+@ladder.command("list", epilog=example("fdsl ladder list transfer > mine.yaml"))
+@click.argument("name", required=False, shell_complete=ladder_names)
+def list_ladders(name: str | None) -> None:
     """List the shipped ladders, or print one as YAML."""
     from fdsl.ladders.ladder import shipped
     from fdsl.primitives.errors import InputError
@@ -38,7 +51,7 @@ def list(name: str | None) -> None:
 
 
 @ladder.command(epilog=example("fdsl ladder run transfer -o runs/transfer --workers 2"))
-@click.argument("source", metavar="LADDER")
+@click.argument("source", metavar="LADDER", shell_complete=ladders)
 @click.option("-o", "--out", type=PathType(file_okay=False), required=True, help="Folder of the results.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True,

@@ -136,8 +136,9 @@ class _Lines:
         self._last = now
         event, rate = self._event, self._n_done / max(now - self._began, 1e-9)
         n_done = event.n_done + self._n_done
+        speed = f", {format_rate(rate)} {event.unit}/s" if rate >= 0.1 else ""
         left = f", {duration((event.n_total - n_done) / rate)} left" if rate else ""
-        text = f"{n_done:,} of {event.n_total:,} {event.unit}, {format_rate(rate)} {event.unit}/s{left}"
+        text = f"{n_done:,} of {event.n_total:,} {event.unit}{speed}{left}"
         print(f"{_label(event)}: {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml, read_yaml
 from fdsl.dataset.spec import Spec, parse_spec
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from fdsl.primitives.validation import Model, as_tuple, matching, parse, refusal, suggestion
+from fdsl.primitives.validation import Model, matching, parse, refusal, shown, suggestion
 
 SCRATCH = "scratch"
 """The arm without pre-training. Its probe is one of a frozen random network."""
@@ -19,7 +21,8 @@ SCRATCH = "scratch"
 Name = Annotated[
     str, AfterValidator(matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1 to 40 letters, digits, `.`, `_`, `-`"))
 ]
-Count = Annotated[int, Field(ge=1, le=10**9)]
+MAX_COUNT = 10**9
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 
 OURS = (
@@ -36,6 +39,11 @@ def _parse_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in recipe.items()}
 
 
+def _listed(value: object) -> object:
+    """Convert a list, or a single value, to a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def _refuse_equal(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuse equal values, whose runs would share a folder."""
     if len({*values}) < len(values):
@@ -43,12 +51,28 @@ def _refuse_equal(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-Recipe = Annotated[dict[Name, bool | int | float | str], AfterValidator(_parse_recipe)]
+def _check_option(value: object) -> object:
+    """Refuse what is no value of an option."""
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
+        raise PydanticCustomError("option", "must be a number, text, true or false")
+    return value
+
+
+def _check_labels(value: object) -> object:
+    """Refuse what is no number of labels."""
+    if value != "all" and (type(value) is not int or not 1 <= value <= MAX_COUNT):
+        raise PydanticCustomError("labels", "must be a whole number of at least 1, or `all`")
+    return value
+
+
+Option = Annotated[bool | int | float | str, BeforeValidator(_check_option)]
+Labels = Annotated[int | Literal["all"], BeforeValidator(_check_labels)]
+Recipe = Annotated[dict[Name, Option], AfterValidator(_parse_recipe)]
 """Options of the trainer, `batch: 64` for `--batch 64`."""
 
 Value = TypeVar("Value")
 Several = Annotated[
-    tuple[Value, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
+    tuple[Value, ...], BeforeValidator(_listed), Field(min_length=1, max_length=20), AfterValidator(_refuse_equal)
 ]
 
 
@@ -113,9 +137,9 @@ class Target(Model):
     """
 
     data: str
-    train: str = "train"
-    test: str = "test"
-    labels: Several[Count | Literal["all"]]
+    train: Name = "train"
+    test: Name = "test"
+    labels: Several[Labels]
     held: Count = 100
 
 
@@ -218,22 +242,31 @@ def load_ladder(ladder: str) -> Ladder:
     InputError
         No such ladder or file, not YAML, or a wrong key or value.
     """
-    mapping = _read(ladder)
+    mapping = _read("ladder", ladder, Path())
     try:
         if isinstance(mapping, dict) and "base" in mapping:
-            base = _read(mapping.pop("base"))
+            base = _read("base", mapping.pop("base"), Path(ladder).parent)
+            if isinstance(base, dict) and "base" in base:
+                raise InputError(
+                    f"`base` (={shown(base['base'])}) may not stand in a base: copy its keys into one file"
+                )
             mapping = {**base, **mapping} if isinstance(base, dict) else base
         return parse_ladder(mapping)
     except InputError as error:
         raise InputError(f"{ladder}: {error}") from None
 
 
-def _read(ladder: object) -> object:
-    """Return the content of a shipped ladder or a file."""
+def _read(key: str, ladder: object, folder: Path) -> object:
+    """Return the content of a shipped ladder or a file.
+
+    The file is looked for in a folder, then in the working directory. Errors name `key`.
+    """
     texts = shipped()
-    if isinstance(ladder, str) and ladder in texts:
-        return parse_yaml(texts[ladder].encode(), ladder)
-    if not isinstance(ladder, str) or not Path(ladder).is_file():
-        hint = suggestion(str(ladder), texts, "shipped: {}")
-        raise InputError(f"`ladder` (={ladder!r}) is neither a shipped ladder nor a file; {hint}")
-    return read_yaml(Path(ladder))
+    if isinstance(ladder, str):
+        if ladder in texts:
+            return parse_yaml(texts[ladder].encode(), ladder)
+        for path in (folder / ladder, Path(ladder)):
+            if path.is_file():
+                return read_yaml(path)
+    hint = suggestion(str(ladder), texts, "shipped: {}")
+    raise InputError(f"`{key}` (={shown(ladder)}) is neither a shipped ladder nor a file; {hint}")

@@ -6,15 +6,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from fdsl.ladders.ladder import SCRATCH, Ladder, Recipe, Training
+from fdsl.ladders.ladder import SCRATCH, Labels, Ladder, Recipe, Training
 from fdsl.primitives.errors import InputError
 
 _WARMUP = 0.05
 """Share of a training that is linear warmup; published are 5 of 300 and 5 of 90 epochs."""
 
-Labels = int | Literal["all"]
 Sizes = Mapping[tuple[str, Labels], int]
 """Number of images to train on, by target and number of labels of a class."""
 
@@ -56,8 +55,11 @@ class Run:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What follows `python` on the command line."""
-        return ("-m", self.module, *self.flags, "--out", self.path, "--resume")
+        """What follows `python` on the command line.
+
+        With -P, nothing is imported from the folder of the results.
+        """
+        return ("-P", "-m", self.module, *self.flags, "--out", self.path, "--resume")
 
     @property
     def command(self) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from fdsl.ladders.ladder import SCRATCH, Ladder
-from fdsl.ladders.plan import Cell, Labels, cells, pretrain_path
-from fdsl.ladders.running import best_rate, open_ladder, read_result
+from fdsl.ladders.ladder import SCRATCH, Labels, Ladder
+from fdsl.ladders.plan import Cell, Run, cells, pretrainings, searches, trials
+from fdsl.ladders.running import ENVIRONMENT, best_rate, made_sizes, open_ladder, read_result
 from fdsl.primitives.errors import InputError
 from shards.files import write_file
 
@@ -35,20 +35,23 @@ class Results:
     top1 : of each cell
     at_end : cells whose best learning rate is the first or last of the search
     pretrained : top-1 of each (model, rung) on its own validation images
-    commands : of all finished runs, for a shell in the ladder's folder
+    runs : the finished ones, as the ladder plans them
     """
 
     ladder: Ladder
     top1: dict[Cell, Scores] = field(default_factory=dict)
     at_end: set[Cell] = field(default_factory=set)
     pretrained: dict[tuple[str, str], Scores] = field(default_factory=dict)
-    commands: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
-    def scores(self, out: Path, paths: dict[int, str]) -> Scores:
-        """Return the top-1 of finished runs; note their commands."""
-        found = {seed: result for seed, path in paths.items() if (result := read_result(out / path)) is not None}
-        self.commands += [result.command for result in found.values()]
-        return {seed: result.top1 for seed, result in found.items()}
+    def add(self, out: Path, runs: Iterable[Run]) -> Scores:
+        """Add the runs that are finished; return their top-1 by position."""
+        scores = {}
+        for number, run in enumerate(runs):
+            if (top1 := read_result(out / run.path)) is not None:
+                self.runs.append(run)
+                scores[number] = top1
+        return scores
 
 
 def read_results(out: Path) -> Results:
@@ -57,15 +60,14 @@ def read_results(out: Path) -> Results:
     Raises InputError if the folder holds no ladder, or none of its measurements.
     """
     ladder = open_ladder(out)
-    results, seeds = Results(ladder), range(ladder.seeds)
+    results, sizes, pretrained = Results(ladder), made_sizes(ladder, out), pretrainings(ladder)
     for model, rung in product(ladder.models, ladder.rungs):
-        paths = {seed: pretrain_path(model, rung, seed) for seed in seeds}
-        results.pretrained[model, rung] = results.scores(out, paths)
+        results.pretrained[model, rung] = results.add(out, islice(pretrained, ladder.seeds))
     for cell in cells(ladder):
-        rates = sorted(ladder.transfer[cell.kind].rates)
-        results.scores(out, {number: cell.search_path(rate) for number, rate in enumerate(rates)})
-        results.top1[cell] = results.scores(out, {seed: cell.trial_path(seed) for seed in seeds})
-        if len(rates) > 1 and best_rate(ladder, out, cell) in (rates[0], rates[-1]):
+        results.add(out, searches(ladder, cell, sizes))
+        rate, rates = best_rate(ladder, out, cell), sorted(ladder.transfer[cell.kind].rates)
+        results.top1[cell] = results.add(out, trials(ladder, cell, sizes, rate)) if rate else {}
+        if len(rates) > 1 and rate in (rates[0], rates[-1]):
             results.at_end.add(cell)
     if not any(results.top1.values()):
         raise InputError(f"`{out}` has no measurement yet; `fdsl ladder run` goes on with it")
@@ -165,5 +167,7 @@ def write_report(out: Path) -> list[str]:
     lines = list(report_lines(results))
     write_file(out / "report.png", plot(results))
     write_file(out / "report.md", "".join(f"{line}\n" for line in [*lines, "", "![Results](report.png)"]).encode())
-    write_file(out / "commands.sh", "".join(f"{line}\n" for line in ["set -e", *results.commands]).encode())
+    commands = ["set -e", *(f"export {key}={value}" for key, value in ENVIRONMENT.items())]
+    commands += [run.command for run in results.runs]
+    write_file(out / "commands.sh", "".join(f"{line}\n" for line in commands).encode())
     return lines

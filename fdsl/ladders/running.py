@@ -6,71 +6,74 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
 
 from fdsl.dataset.sources import MAX_YAML_BYTES, parse_yaml
 from fdsl.dataset.spec import difference
-from fdsl.ladders.ladder import SCRATCH, Ladder, parse_ladder
+from fdsl.ladders.ladder import SCRATCH, Labels, Ladder, Target, parse_ladder
 from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
-from fdsl.ladders.targets import make_subsets
+from fdsl.ladders.targets import Source, count_train, make_subsets, open_target, subset_sizes
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.reading import read_bounded
-from fdsl.primitives.validation import Model, parse
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.files import make_folder, write_file
 from shards.opening import find_categories
 
 LADDER = "ladder.yaml"
 RESULT = "result.json"
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+"""Variables of every run. With one thread, the results are the same for any number of workers."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_PR_SET_PDEATHSIG = 1
+_ENDING_WITH_PARENT = (
+    "-ISc",
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {signal.SIGTERM.value});"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+)
+"""Options that ask Linux to stop a training when the command is killed, and then become the training (linux/prctl.h)."""
 _LOG, _STDERR = "log.jsonl", "stderr.txt"
 _MAX_LOG_BYTES = 2**28
 _TAIL_BYTES = 2**14
 
 
-class Result(Model):
-    """What a finished run has measured; its presence means done.
-
-    Attributes
-    ----------
-    command : the run's command, for a shell in the ladder's folder
-    top1 : of the last weights, %
-    """
-
-    command: str
-    top1: float = Field(ge=0, le=100)
-
-
-def read_result(folder: Path) -> Result | None:
-    """Return the result of a run; None if it is not finished."""
+def read_result(folder: Path) -> float | None:
+    """Return the top-1 of a run's last weights, %; None if it is not finished."""
     path = folder / RESULT
     if not path.exists():
         return None
     try:
-        return parse(Result, json.loads(read_bounded(path, 2**16)), "the result")
-    except (ValueError, RecursionError) as error:
+        top1 = float(json.loads(read_bounded(path, 2**16))["top1"])
+        if not 0 <= top1 <= 100:
+            raise ValueError(f"`top1` (={top1}) must be in 0..100")
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"`{path}` is not a readable result: {error}; delete it to run again") from None
+    return top1
 
 
 def write_result(out: Path, run: Run) -> None:
-    """Write the result of a run; delete what it no longer needs.
+    """Write the result of a run; delete what it no longer needs."""
+    folder = out / run.path
+    write_file(folder / RESULT, (json.dumps({"top1": _top1(folder / _LOG)}) + "\n").encode())
+    _delete_leftovers(folder, run.keeps_weights)
+
+
+def _delete_leftovers(folder: Path, keeps_weights: bool) -> None:
+    """Delete what a finished run no longer needs.
 
     The checkpoints of hundreds of runs fill a disk.
     """
-    folder = out / run.path
-    result = Result(command=run.command, top1=_top1(folder / _LOG))
-    write_file(folder / RESULT, (result.model_dump_json(indent=1) + "\n").encode())
-    for path in [*folder.glob("*.pt"), *([] if run.keeps_weights else folder.glob("*.safetensors"))]:
+    for path in [*folder.glob("*.pt"), *([] if keeps_weights else folder.glob("*.safetensors"))]:
         path.unlink()
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
@@ -98,6 +101,9 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
     InputError
         A run failed, or `out` holds another ladder. The others keep their last checkpoints.
     """
+    for package in ("torch", "timm"):
+        if find_spec(package) is None:
+            raise InputError(f"the package {package} is missing, with which a ladder trains; pip install 'fdsl[train]'")
     sizes = prepare(ladder, out)
     every = list(cells(ladder))
     plain = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
@@ -114,11 +120,17 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
 def prepare(ladder: Ladder, out: Path) -> Sizes:
     """Write the ladder, the specs and the subsets of the targets.
 
-    A folder goes on with the ladder that it was begun with; only `seeds` may change.
+    A folder goes on with the ladder that it was begun with; only `seeds` may change. So all that may be wrong is found before
+    anything is written.
 
     Returns
     -------
     Number of images to train on, by target and number of labels of a class
+
+    Raises
+    ------
+    InputError
+        The folder holds another ladder, or an image, a category or a setting is missing or wrong.
     """
     mapping = ladder.model_dump(mode="json")
     path = out / LADDER
@@ -126,15 +138,36 @@ def prepare(ladder: Ladder, out: Path) -> Sizes:
         line = difference({**open_ladder(out).model_dump(mode="json"), "seeds": ladder.seeds}, mapping)
         if line:
             raise InputError(f"`{out}` holds another ladder: {line}; name another folder")
-    write_file(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True).encode())
-    for rung in ladder.rungs:
-        spec = ladder.spec_of(rung)
+    sources = {name: _opened(name, target) for name, target in ladder.targets.items()}
+    sizes = {(name, n): size for name, (_, sizes) in sources.items() for n, size in sizes.items()}
+    for cell in cells(ladder):
+        searches(ladder, cell, sizes)
+    specs = {rung: ladder.spec_of(rung) for rung in ladder.rungs}
+    for spec in specs.values():
         find_categories(spec)  # into the cache, before several runs would search at once
+    write_file(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True).encode())
+    for rung, spec in specs.items():
         write_file(out / data_path(rung), yaml.safe_dump(spec.to_mapping(), sort_keys=False).encode())
+    for name, (source, _) in sources.items():
+        make_subsets(source, ladder.seeds, out / "targets" / name)
+    return sizes
+
+
+def _opened(name: str, target: Target) -> tuple[Source, dict[Labels, int]]:
+    """Return a target's images and sizes; errors name it."""
+    try:
+        source = open_target(target)
+        return source, subset_sizes(source)
+    except InputError as error:
+        raise InputError(f"target `{name}`: {error}") from None
+
+
+def made_sizes(ladder: Ladder, out: Path) -> Sizes:
+    """Return the sizes of the subsets that a ladder's folder holds."""
     return {
-        (name, labels): n_images
+        (name, labels): count_train(out / "targets" / name / str(labels) / "seed-0")
         for name, target in ladder.targets.items()
-        for labels, n_images in make_subsets(name, target, ladder.seeds, out / "targets").items()
+        for labels in target.labels
     }
 
 
@@ -145,9 +178,9 @@ def best_rate(ladder: Ladder, out: Path, cell: Cell) -> float | None:
     """
     scores = {}
     for rate in sorted(ladder.transfer[cell.kind].rates):
-        if (result := read_result(out / cell.search_path(rate))) is None:
+        if (top1 := read_result(out / cell.search_path(rate))) is None:
             return None
-        scores[rate] = result.top1
+        scores[rate] = top1
     return max(scores, key=scores.__getitem__)
 
 
@@ -179,8 +212,10 @@ class _Runs:
         self.listener(Finished("train"))
 
     def finish(self, runs: Sequence[Run]) -> None:
-        """Run those that have no result."""
+        """Run those that have no result; tidy the others."""
         missing = [run for run in runs if read_result(self.out / run.path) is None]
+        for run in {*runs}.difference(missing):  # their command may have been killed before it did
+            _delete_leftovers(self.out / run.path, run.keeps_weights)
         for future in as_completed([self.pool.submit(self._run, run) for run in missing]):
             self.listener(Advanced(1, future.result()))
 
@@ -188,7 +223,8 @@ class _Runs:
         """Run, write the result, and return the run's path."""
         folder = self.out / run.path
         make_folder(folder)
-        with (folder / _STDERR).open("ab") as errors, self._started(run, errors) as process:
+        (folder / _STDERR).unlink(missing_ok=True)
+        with (folder / _STDERR).open("xb") as errors, self._started(run, errors) as process:
             status = process.wait()
         if status:
             reason = _last_line(folder / _STDERR) if status > 0 else f"killed by signal {-status}"
@@ -200,15 +236,13 @@ class _Runs:
     def _started(self, run: Run, errors: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Start a run, unless this is the end."""
         gpu = self.gpus.get()
-        # one thread: the same results with any number of workers
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, **({_GPUS: gpu} if gpu else {})}
+        environment = {**os.environ, **ENVIRONMENT, **({_GPUS: gpu} if gpu else {})}
         try:
             with self.lock:
                 if self.is_stopping:
                     raise InputError(f"{run.path} was not started")
-                # -P: the folder of the results is no place to import from
                 process = subprocess.Popen(
-                    [sys.executable, "-P", *run.arguments],
+                    [sys.executable, *(_ENDING_WITH_PARENT if sys.platform == "linux" else ()), *run.arguments],
                     cwd=self.out, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 )  # fmt: skip
                 self.processes.add(process)

@@ -163,8 +163,8 @@ _RULES: dict[str, Callable[[dict[str, Any]], str]] = {
     "tuple_type": lambda context: "must be a list",
     "greater_than_equal": lambda context: f"must be at least {_plain(context['ge'])}",
     "less_than_equal": lambda context: f"must be at most {_plain(context['le'])}",
-    "too_short": lambda context: f"must have at least {_plain(context['min_length'])}",
-    "too_long": lambda context: f"must have at most {_plain(context['max_length'])}",
+    "too_short": lambda context: f"must have {_plain(context['min_length'])} or more entries",
+    "too_long": lambda context: f"must have at most {_plain(context['max_length'])} entries",
     "literal_error": lambda context: f"must be {context['expected']}",
 }
 

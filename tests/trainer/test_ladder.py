@@ -63,7 +63,7 @@ def write_bars(folder: Path) -> None:
 def run(out: Path, one: Run) -> None:
     """Run in this process, as the command says."""
     options = FinetuneOptions if one.module == "trainer.finetune" else Options
-    assert train(*one.arguments[2:], options=options) == 0
+    assert train(*one.arguments[3:], options=options) == 0
     write_result(out, one)
 
 
@@ -86,7 +86,7 @@ def test_every_run_of_a_ladder_trains(tmp_path: Path, monkeypatch: pytest.Monkey
             run(out, one)
             assert len(records(out / one.path, "train")) == 10
     results = read_results(out)
-    assert len(results.commands) == 1 + 2 * 2 * 2
+    assert len(results.runs) == 1 + 2 * 2 * 2
     assert all(0 <= top1 <= 100 for scores in results.top1.values() for top1 in scores.values())
     assert max(top1 for scores in results.top1.values() for top1 in scores.values()) > 75
     assert len(list(report_lines(results))) == 1 + 2 * (3 + 2 + 2)

@@ -91,7 +91,7 @@ def test_directory_has_one_run_at_a_time(tmp_path: Path) -> None:
     )  # fmt: skip
     assert other.stdout
     assert other.stdout.readline() == "1\n"
-    with pytest.raises(InputError, match="is in use by another run"):
+    with pytest.raises(InputError, match="is in use by another run; wait for its end or give"):
         lock(tmp_path)
     other.communicate("\n")
     lock(tmp_path).close()

@@ -26,6 +26,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
         ("bake mine", ["file"]),
         ("presets rcdb-1", ["rcdb-1k"]),
         ("verify da", ["file"]),
+        ("ladder list transfer-", ["transfer-gpu"]),
+        ("ladder run transfer-", ["file", "transfer-gpu"]),
         ("bake rcdb-1k --exec", ["--executor"]),
         ("bake rcdb-1k --split tr", ["train"]),
     ],

@@ -131,7 +131,15 @@ def test_line_without_progress_has_no_estimate(
         send(shown, Started("search", "small", "categories", 4))
         clock(6.0)
         send(shown, Advanced(0, "categories"))
-    assert capsys.readouterr().err == "search small: 0 of 4 categories, 0.0 categories/s\n"
+    assert capsys.readouterr().err == "search small: 0 of 4 categories\n"
+
+
+def test_slow_rate_is_left_out(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:
+    with Progress() as shown:
+        send(shown, Started("train", "transfer", "runs", 4))
+        clock(600.0)
+        send(shown, Advanced(1, "pretrain"))
+    assert capsys.readouterr().err == "train transfer: 1 of 4 runs, 30 min 0 s left\n"
 
 
 def test_finished_work_shows_no_progress(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:

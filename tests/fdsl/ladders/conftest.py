@@ -88,6 +88,9 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     for name in ("__init__", "pretrain", "finetune"):
         (package / f"{name}.py").write_text(STUB if name != "__init__" else "")
+    for name in ("torch", "timm"):
+        (package.parent / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "out"

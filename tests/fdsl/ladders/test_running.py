@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from fdsl import InputError
+from fdsl.ladders import running
 from fdsl.ladders.ladder import Ladder, parse_ladder
 from fdsl.ladders.plan import Cell, cells, pretrainings, searches, trials
 from fdsl.ladders.running import RESULT, best_rate, prepare, read_result, run_ladder
 from shards.events import Advanced, Event, Started
 from tests.fdsl.ladders.conftest import small_mapping
 
+ROOT = Path(__file__).parents[3]
 SIZES = {("tiny", 2): 6}
 
 
@@ -25,7 +33,7 @@ def started(out: Path) -> list[str]:
 
 def flags(command: str) -> dict[str, str]:
     """The options of a command, and whether it freezes."""
-    words = shlex.split(command)[3:]
+    words = shlex.split(command)[4:]
     pairs = [word for word in words if word not in ("--freeze", "--resume")]
     return {**dict(zip(pairs[::2], pairs[1::2], strict=True)), "frozen": str("--freeze" in words)}
 
@@ -80,8 +88,7 @@ def test_ladder_runs_once(ladder: Ladder, stub: Path) -> None:
     assert events[0] == Started("train", "out", "runs", 11, 0)
     assert sorted(event.item for event in events if isinstance(event, Advanced)) == sorted(paths)
     result = read_result(stub / "finetune" / "vit" / "plain" / "tiny" / "2" / "seed-0")
-    assert result is not None
-    assert result.top1 == 40 + 10 + 5
+    assert result == 40 + 10 + 5
     assert list(stub.glob("**/*.pt")) == []
     assert len(list(stub.glob("**/*.safetensors"))) == 2
 
@@ -92,7 +99,7 @@ def test_ladder_runs_once(ladder: Ladder, stub: Path) -> None:
 
 def test_each_run_has_one_thread_and_gpu(ladder: Ladder, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
     run_ladder(ladder, stub, 2)
     environments = [json.loads(path.read_text()) for path in stub.glob("**/environment.json")]
     assert {each["OMP_NUM_THREADS"] for each in environments} == {"1"}
@@ -115,10 +122,45 @@ def test_another_ladder_is_refused(ladder: Ladder, stub: Path, target: Path) -> 
         run_ladder(parse_ladder(other), stub)
 
 
+@pytest.mark.parametrize(
+    ("key", "wrong", "message"),
+    [
+        ("targets", {"tiny": {"data": "nowhere", "labels": 2}}, "target `tiny`: `nowhere` has no split 'train'"),
+        ("targets", {"tiny": {"labels": 10}}, "target `tiny`: class 0 has 12 training images, fewer than"),
+        (
+            "transfer",
+            {"finetune": {"images_seen": 5, "rates": 0.1}},
+            "`images_seen` (=5) must be at least the 6 images",
+        ),
+    ],
+)
+def test_mistakes_leave_nothing(key: str, wrong: Any, message: str, stub: Path, target: Path) -> None:
+    """The mended ladder would be another one."""
+    mapping = small_mapping(target)
+    for name in wrong:
+        mapping[key][name] = {**mapping[key][name], **wrong[name]}
+    with pytest.raises(InputError) as caught:
+        run_ladder(parse_ladder(mapping), stub)
+    assert message in str(caught.value)
+    assert not stub.exists()
+
+
+@pytest.mark.parametrize("name", ["torch", "timm"])
+def test_missing_packages_name_the_extra(
+    name: str, ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "find_spec", lambda package: None if package == name else running)
+    with pytest.raises(InputError, match=rf"the package {name} is missing, .*; pip install 'fdsl\[train\]'"):
+        run_ladder(ladder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("harm", "reason"), [("broken", "the loss is nan"), ("killed", "killed by signal 9")])
 def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, stub: Path) -> None:
     failing = "pretrain/vit/shuffled/seed-0"
-    stub.mkdir()
+    (stub / failing).mkdir(parents=True)
+    (stub / failing / "stderr.txt").symlink_to(stub.parent / "other")
+    (stub.parent / "other").write_text("of someone else")
     (stub / harm).write_text(failing)
     with pytest.raises(InputError, match=f"{failing} failed: {reason}; finished runs are kept"):
         run_ladder(ladder, stub)
@@ -127,6 +169,8 @@ def test_failed_run_stops_and_resumes(harm: str, reason: str, ladder: Ladder, st
     (stub / harm).unlink()
     run_ladder(ladder, stub)
     assert len(started(stub)) == 11 + 1
+    assert (stub.parent / "other").read_text() == "of someone else"
+    assert (stub / failing / "stderr.txt").read_text() == ""
 
 
 def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
@@ -147,14 +191,53 @@ def test_stop_ends_the_live_runs(ladder: Ladder, stub: Path) -> None:
     assert read_result(stub / endless) is not None
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
+def test_killed_command_leaves_no_training(stub: Path, target: Path) -> None:
+    """A training holds the pipe open while it lives."""
+    training = "import signal\nfile = open('alive', 'w')\nprint('.', end='', file=file, flush=True)\n"
+    training += "signal.alarm(90)\nsignal.pause()"
+    (stub.parent / "stub" / "trainer" / "pretrain.py").write_text(training)
+    (stub.parent / "mine.yaml").write_text(yaml.safe_dump(small_mapping(target)))
+    stub.mkdir()
+    os.mkfifo(stub / "alive")
+    alive = os.open(stub / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    words = ["ladder", "run", stub.parent / "mine.yaml", "-o", stub]
+    with subprocess.Popen([sys.executable, "-c", "import cli; cli.main()", *words], cwd=ROOT) as command:
+        read = [os.read(alive, 1) for _ in select.select([alive], [], [], 60)[0]]
+        command.kill()
+    read += [os.read(alive, 1) for _ in select.select([alive], [], [], 60)[0]]
+    os.close(alive)
+    assert read == [b".", b""]
+
+
+def test_leftovers_of_finished_runs_are_deleted(ladder: Ladder, stub: Path) -> None:
+    """As if the command was killed right after a result."""
+    run_ladder(ladder, stub)
+    pretrained, search = stub / "pretrain/vit/plain/seed-0", stub / "finetune/vit/plain/tiny/2/rate-0.001"
+    for folder in (pretrained, search):
+        for name in ("last.pt", "model.safetensors"):
+            (folder / name).write_text("")
+    run_ladder(ladder, stub)
+    assert [path.name for path in pretrained.glob("*.*") if path.suffix in (".pt", ".safetensors")] == [
+        "model.safetensors"
+    ]
+    assert not (search / "last.pt").exists()
+    assert not (search / "model.safetensors").exists()
+
+
 def test_best_rate_is_the_lowest_of_equals(ladder: Ladder, stub: Path) -> None:
     cell = Cell("finetune", "vit", "plain", "tiny", 2)
     assert best_rate(ladder, stub, cell) is None
     for rate, top1 in ((0.001, 50.0), (0.003, 50.0)):
         folder = stub / cell.search_path(rate)
         folder.mkdir(parents=True)
-        (folder / RESULT).write_text(f'{{"command": "", "top1": {top1}}}')
+        (folder / RESULT).write_text(f'{{"top1": {top1}}}')
     assert best_rate(ladder, stub, cell) == 0.001
-    (stub / cell.search_path(0.001) / RESULT).write_text("{")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"top1": []}', '{"top1": NaN}', f'{{"top1": 1{400 * "0"}}}'])
+def test_damaged_results_are_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / RESULT).write_text(content)
     with pytest.raises(InputError, match=r"is not a readable result: .* delete it to run again"):
-        best_rate(ladder, stub, cell)
+        read_result(tmp_path)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from fdsl import InputError
 from fdsl.ladders.ladder import Target
-from fdsl.ladders.targets import FolderSource, IdxSource, choose, make_subsets
+from fdsl.ladders.targets import FolderSource, IdxSource, choose, make_subsets, open_target, subset_sizes
 from tests.fdsl.ladders.conftest import N_CLASSES, N_EACH, write_idx
 
 LABELS = np.arange(N_CLASSES * N_EACH) % N_CLASSES
@@ -18,6 +19,13 @@ LABELS = np.arange(N_CLASSES * N_EACH) % N_CLASSES
 
 def tiny(data: Path, labels: tuple[int | str, ...] = (2, "all")) -> Target:
     return Target.model_validate({"data": str(data), "test": "t10k", "labels": labels, "held": 3})
+
+
+def make(name: str, target: Target, n_seeds: int, out: Path) -> dict[int | Literal["all"], int]:
+    """Make a target's folders; return their sizes."""
+    source = open_target(target)
+    make_subsets(source, n_seeds, out / name)
+    return subset_sizes(source)
 
 
 def test_seed_chooses_per_class() -> None:
@@ -32,9 +40,7 @@ def test_seed_chooses_per_class() -> None:
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(
-        InputError, match="class 0 of the target has 12 training images, fewer than 3 held out and 10 to"
-    ):
+    with pytest.raises(InputError, match="class 0 has 12 training images, fewer than 3 held out and 10 to"):
         choose(LABELS, 10, 3, seed=0)
     with pytest.raises(InputError, match="fewer than 12 held out and 1 to train on"):
         choose(LABELS, "all", 12, seed=0)
@@ -46,7 +52,7 @@ def test_idx_files_become_idx_files(is_zipped: bool, target: Path, tmp_path: Pat
         for path in list(target.iterdir()):
             path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
             path.unlink()
-    assert make_subsets("tiny", tiny(target), 2, tmp_path / "out") == {2: 6, "all": 27}
+    assert make("tiny", tiny(target), 2, tmp_path / "out") == {2: 6, "all": 27}
     folder = tmp_path / "out" / "tiny" / "2" / "seed-1"
     made = IdxSource(Target(data=str(folder), labels=("all",)))
     images = made._read("train", "images-idx3", 3)
@@ -66,7 +72,7 @@ def test_folders_become_links(tmp_path: Path) -> None:
     (tmp_path / "photos" / "train" / "cat" / ".DS_Store").write_text("")
     target = Target(data=str(tmp_path / "photos"), test="val", labels=(1,), held=2)
     assert FolderSource(target).labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert make_subsets("photos", target, 1, tmp_path / "out") == {1: 2}
+    assert make("photos", target, 1, tmp_path / "out") == {1: 2}
     folder = tmp_path / "out" / "photos" / "1" / "seed-0"
     found = {split: [path.read_text() for path in (folder / split).glob("*/*")] for split in ("train", "held", "test")}
     assert {split: len(texts) for split, texts in found.items()} == {"train": 2, "held": 4, "test": 4}
@@ -75,10 +81,10 @@ def test_folders_become_links(tmp_path: Path) -> None:
 
 
 def test_made_subsets_are_kept(target: Path, tmp_path: Path) -> None:
-    make_subsets("tiny", tiny(target), 1, tmp_path / "out")
+    make("tiny", tiny(target), 1, tmp_path / "out")
     kept = tmp_path / "out" / "tiny" / "2" / "seed-0"
     before = kept.stat().st_ino
-    assert make_subsets("tiny", tiny(target), 2, tmp_path / "out") == {2: 6, "all": 27}
+    assert make("tiny", tiny(target), 2, tmp_path / "out") == {2: 6, "all": 27}
     assert kept.stat().st_ino == before
     assert (kept.parent / "seed-1").is_dir()
 
@@ -88,8 +94,9 @@ def test_made_subsets_are_kept(target: Path, tmp_path: Path) -> None:
     [
         ("train-labels-idx1-ubyte", b"", "is not an IDX file of bytes with 1 dimensions"),
         ("train-images-idx3-ubyte", b"\0\0\x08\x03" + 12 * b"\xff", "is not an IDX file of bytes with 3 dimensions"),
-        ("train-labels-idx1-ubyte.gz", b"\x1f\x8b", "cannot be unpacked"),
-        ("train-labels-idx1-ubyte.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 9, "cannot be unpacked"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + 4 * b"\xff" + b"few"), "is not an IDX file"),
+        ("train-labels-idx1-ubyte.gz", b"\x1f\x8b", "cannot be read"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 9, "cannot be read"),
     ],
 )  # fmt: skip
 def test_damaged_idx_files_are_named(name: str, content: bytes, message: str, target: Path, tmp_path: Path) -> None:
@@ -97,26 +104,47 @@ def test_damaged_idx_files_are_named(name: str, content: bytes, message: str, ta
         (target / name.removesuffix(".gz")).unlink()
     (target / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
-        make_subsets("tiny", tiny(target), 1, tmp_path / "out")
+        make("tiny", tiny(target), 1, tmp_path / "out")
     assert message in str(caught.value)
     assert name in str(caught.value)
 
 
 def test_wrong_places_are_refused(target: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no split 'train': neither a folder nor train-images-idx3-ubyte"):
-        make_subsets("tiny", tiny(tmp_path / "nowhere"), 1, tmp_path / "out")
+        make("tiny", tiny(tmp_path / "nowhere"), 1, tmp_path / "out")
     write_idx(target / "train-labels-idx1-ubyte", LABELS[:-1])
     with pytest.raises(InputError, match="has 36 training images and 35 labels"):
-        make_subsets("tiny", tiny(target), 1, tmp_path / "out")
+        make("tiny", tiny(target), 1, tmp_path / "out")
     (target / "t10k-labels-idx1-ubyte").unlink()
     write_idx(target / "train-labels-idx1-ubyte", LABELS)
-    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte` is missing; `test` names a split beside `train`"):
-        make_subsets("tiny", tiny(target), 1, tmp_path / "out")
+    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte` is missing; `train` and `test` name splits in"):
+        make("tiny", tiny(target), 1, tmp_path / "out")
     photos = Target(data=str(tmp_path / "photos"), labels=("all",), held=1)
     (tmp_path / "photos" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match="has no training images; its split needs a folder per class"):
-        make_subsets("photos", photos, 1, tmp_path / "out")
+    with pytest.raises(InputError, match=r"photos/test` is not a folder; `test` names a split beside `train`"):
+        make("photos", photos, 1, tmp_path / "out")
+    (tmp_path / "photos" / "test").mkdir()
+    with pytest.raises(InputError, match="photos/train` has no folder per class; move the images"):
+        make("photos", photos, 1, tmp_path / "out")
     (tmp_path / "photos" / "train" / "cat").mkdir()
+    with pytest.raises(InputError, match=r"photos/train/cat` has no images; each folder in .* delete it or fill it"):
+        make("photos", photos, 1, tmp_path / "out")
     (tmp_path / "photos" / "train" / "cat" / "a.png").write_text("")
-    with pytest.raises(InputError, match="class 0 of the target has 1 training images"):
-        make_subsets("photos", photos, 1, tmp_path / "out")
+    with pytest.raises(InputError, match="class 0 has 1 training images"):
+        make("photos", photos, 1, tmp_path / "out")
+
+
+def test_no_more_is_unpacked_than_stated(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress(b"\0\0\x08\x01\0\0\0\x03" + bytes(2**20))
+    (target / "train-labels-idx1-ubyte").unlink()
+    (target / "train-labels-idx1-ubyte.gz").write_bytes(packed)
+    n_read, read = [], gzip.GzipFile.read
+
+    def noted(file: gzip.GzipFile, n: int = -1) -> bytes:
+        n_read.append(n)
+        return read(file, n)
+
+    monkeypatch.setattr(gzip.GzipFile, "read", noted)
+    with pytest.raises(InputError, match="is not an IDX file"):
+        open_target(tiny(target))
+    assert n_read == [4, 4, 3 + 1]
