@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
 from fdsl.primitives.errors import InputError
+from shards.events import Advanced, Finished, Listener, Started, ignore
 
 Sheet = npt.NDArray[np.uint8]
 """A labelled sheet of images, uint8 (height, width), grey."""
@@ -52,33 +53,51 @@ def sheet(
             _write(sheet, line, _GAP_PX, top + _TILE_PX // 2 + k * _LINE_PX)
         for column, image in enumerate(images):
             left = _MARGIN_PX + column * _STEP_PX
-            tile = cv2.resize(image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)
-            sheet[top : top + _TILE_PX, left : left + _TILE_PX] = tile
+            sheet[top : top + _TILE_PX, left : left + _TILE_PX] = tile(image)
     return sheet
 
 
-def contact_sheet(dataset: Dataset, categories: Sequence[int], instances: Sequence[int]) -> Sheet:
+def tile(image: Image) -> Image:
+    """Return an image scaled to 128 px."""
+    return cv2.resize(image, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def counted(images: Iterable[Image], n: int, name: str, listener: Listener) -> Iterator[Image]:
+    """Yield n images of the dataset `name`, and report each as rendered."""
+    listener(Started("render", name, "images", n))
+    for k, image in enumerate(images, start=1):
+        listener(Advanced(1, "sheet"))
+        if k == n:
+            listener(Finished("render"))
+        yield image
+
+
+def contact_sheet(
+    dataset: Dataset, categories: Sequence[int], instances: Sequence[int], listener: Listener = ignore
+) -> Sheet:
     """Return a labelled sheet of some images.
 
     Parameters
     ----------
     categories : rows
     instances : columns
+    listener : called with each event
 
     Returns
     -------
     uint8 (height, width), grey; images are scaled to 128 px
     """
     names = [(category, instance) for category in categories for instance in instances]
-    images = (image for image, _ in dataset.images(names))
-    rows = ([next(images) for _ in instances] for _ in categories)
-    return _instances_sheet(dataset, categories, instances, rows)
+    images = counted((image for image, _ in dataset.images(names)), len(names), dataset.spec.name, listener)
+    return _instances_sheet(dataset, categories, instances, images)
 
 
-def turntable(dataset: Dataset, categories: Sequence[int], instances: Sequence[int]) -> list[Sheet]:
+def turntable(
+    dataset: Dataset, categories: Sequence[int], instances: Sequence[int], listener: Listener = ignore
+) -> list[Sheet]:
     """Return contact sheets whose images turn once around the vertical axis.
 
-    The first frame is `contact_sheet`.
+    The first frame is `contact_sheet`. Parameters are those of `contact_sheet`.
 
     Returns
     -------
@@ -92,17 +111,17 @@ def turntable(dataset: Dataset, categories: Sequence[int], instances: Sequence[i
     n_images = len(categories) * len(instances)
     if n_images > _MOST_TURNING:
         raise InputError(f"`turntable` (={n_images} images) must have at most {_MOST_TURNING}: select fewer")
-    turning = [[dataset.turn(category, instance, _N_FRAMES) for instance in instances] for category in categories]
-    return [
-        _instances_sheet(dataset, categories, instances, ([next(image) for image in row] for row in turning))
-        for _ in range(_N_FRAMES)
-    ]
+    turning = [dataset.turn(category, instance, _N_FRAMES) for category in categories for instance in instances]
+    frames = (next(image) for _ in range(_N_FRAMES) for image in turning)
+    images = counted(frames, _N_FRAMES * n_images, dataset.spec.name, listener)
+    return [_instances_sheet(dataset, categories, instances, images) for _ in range(_N_FRAMES)]
 
 
 def _instances_sheet(
-    dataset: Dataset, categories: Sequence[int], instances: Sequence[int], rows: Iterable[Iterable[Image]]
+    dataset: Dataset, categories: Sequence[int], instances: Sequence[int], images: Iterator[Image]
 ) -> Sheet:
     spec = dataset.spec
+    rows = ([next(images) for _ in instances] for _ in categories)
     title = f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}"
     return sheet(title, [(str(category),) for category in categories], [str(number) for number in instances], rows)
 

@@ -9,6 +9,7 @@ import pytest
 
 from fdsl import Dataset, InputError, search_categories
 from fdsl.reports.sweep import Sweep, parse_sweep, sweep_sheet
+from shards.events import Advanced, Event, Finished, Started
 from tests.shards.conftest import small_spec
 
 TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 44, 40
@@ -80,13 +81,24 @@ def test_values_have_the_type_of_the_parameter(contours: Dataset, fractals: Data
         (Sweep("zzzz", 0, 1, 2), r"^`sweep` \(=zzzz\) is not a parameter; known: vertices, .*, broken$"),
         (Sweep("label", 0, 1, 2), r"^`sweep` \(=label\) must be a parameter that is a number or a range of numbers$"),
         (Sweep("vertices", 1, 9, 3), r"^`sweep vertices=1`: category 0: `vertices` \(=1\) must be at least 3$"),
-        (Sweep("vertices", 9, 90_000, 3), r"^`sweep vertices=.*: Value 45004 too large"),
+        (Sweep("vertices", 9, 90_000, 3), r"^`sweep vertices=90000`: .* \(=90000\) must be at most 1,000$"),
+        (Sweep("vertices", 9, 5e11, 2), r"^`sweep vertices=500000000000`: .* must be at most 1,000$"),
+        (Sweep("perlin", 0, 1, 100), r"^`sweep` \(=100 values of 30 images\) must have at most 2,000 tiles"),
         (Sweep("broken", 0, 2, 3), r"^`params\.broken` \(=2\.0\) must be at most 1$"),
     ],
 )
 def test_wrong_sweep_is_one_line(sweep: Sweep, message: str, contours: Dataset) -> None:
+    events: list[Event] = []
     with pytest.raises(InputError, match=message):
-        sweep_sheet(contours, [0], [0], sweep)
+        sweep_sheet(contours, [0, 1], list(range(15)), sweep, events.append)
+    assert not events  # no image was rendered
+
+
+def test_progress_counts_each_tile(contours: Dataset) -> None:
+    events: list[Event] = []
+    sweep_sheet(contours, [0, 2], [1], Sweep("vertices", 3, 5, 3), events.append)
+    started = Started("render", contours.spec.name, "images", 6)
+    assert events == [started, *6 * [Advanced(1, "sheet")], Finished("render")]
 
 
 @pytest.mark.parametrize("name", ["maps", "variance_threshold", "jitter_deg"])
