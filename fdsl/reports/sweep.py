@@ -13,6 +13,7 @@ import pyarrow as pa
 from fdsl.dataset.dataset import Dataset
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import shown, suggestion
+from fdsl.reports.histogram import format_number
 from fdsl.reports.preview import Sheet, counted, sheet, tile
 from shards.events import Listener, ignore
 
@@ -92,13 +93,9 @@ def sweep_sheet(
             f"`sweep` (={sweep.name}) changes none of these images: another setting switches it off, or it only decides"
             " which categories are found"
         )
-    title = f"{dataset.spec.name}: {sweep.name} from {_shown(values[0])} to {_shown(values[-1])}"
+    title = f"{dataset.spec.name}: {sweep.name} from {format_number(values[0])} to {format_number(values[-1])}"
     labels = [(f"{category}", f"{instance}") for category, instance in names]
-    return sheet(title, labels, [_shown(value) for value in values], [tiles[row::n] for row in range(n)])
-
-
-def _shown(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return sheet(title, labels, [format_number(value) for value in values], [tiles[row::n] for row in range(n)])
 
 
 def _current(dataset: Dataset, name: str) -> Any:
