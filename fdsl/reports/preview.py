@@ -16,7 +16,7 @@ from shards.events import Advanced, Finished, Listener, Started, ignore
 Sheet = npt.NDArray[np.uint8]
 """A labelled sheet of images, uint8 (height, width), grey."""
 
-_TILE_PX, _GAP_PX, _MARGIN_PX, _TITLE_PX, _LINE_PX = 128, 4, 44, 40, 14
+_TILE_PX, _GAP_PX, _MARGIN_PX, _TITLE_PX, _CHARACTER_PX = 128, 4, 44, 40, 7
 _STEP_PX = _TILE_PX + _GAP_PX
 _PAPER, _INK = 235, 40
 _N_FRAMES, _FRAME_MS = 60, 50
@@ -32,27 +32,27 @@ def _write(sheet: Sheet, text: str, x: int, y: int) -> None:
 
 
 def sheet(
-    title: str, row_labels: Sequence[Sequence[str]], column_labels: Sequence[str], rows: Iterable[Iterable[Image]]
+    title: str, row_labels: Sequence[str], column_labels: Sequence[str], rows: Iterable[Iterable[Image]]
 ) -> Sheet:
     """Return images in labelled rows and columns, scaled to 128 px.
 
     Parameters
     ----------
-    row_labels : lines beside each row
+    row_labels : one line beside each row; the margin is as wide as they are
     column_labels : one line above each column
     rows : images of each row
     """
-    shape = _TITLE_PX + len(row_labels) * _STEP_PX, _MARGIN_PX + len(column_labels) * _STEP_PX
+    margin = max(_MARGIN_PX, _CHARACTER_PX * max(map(len, row_labels)) + 2 * _GAP_PX)
+    shape = _TITLE_PX + len(row_labels) * _STEP_PX, margin + len(column_labels) * _STEP_PX
     sheet = np.full(shape, _PAPER, dtype=np.uint8)
     _write(sheet, title, _GAP_PX, 14)
     for column, label in enumerate(column_labels):
-        _write(sheet, label, _MARGIN_PX + column * _STEP_PX, _TITLE_PX - 6)
-    for row, (lines, images) in enumerate(zip(row_labels, rows, strict=True)):
+        _write(sheet, label, margin + column * _STEP_PX, _TITLE_PX - 6)
+    for row, (label, images) in enumerate(zip(row_labels, rows, strict=True)):
         top = _TITLE_PX + row * _STEP_PX
-        for k, line in enumerate(lines):
-            _write(sheet, line, _GAP_PX, top + _TILE_PX // 2 + k * _LINE_PX)
+        _write(sheet, label, _GAP_PX, top + _TILE_PX // 2)
         for column, image in enumerate(images):
-            left = _MARGIN_PX + column * _STEP_PX
+            left = margin + column * _STEP_PX
             sheet[top : top + _TILE_PX, left : left + _TILE_PX] = tile(image)
     return sheet
 
@@ -123,7 +123,7 @@ def _instances_sheet(
     spec = dataset.spec
     rows = ([next(images) for _ in instances] for _ in categories)
     title = f"{spec.name}: {spec.family}, {spec.size_px} px, seed {spec.seed}"
-    return sheet(title, [(str(category),) for category in categories], [str(number) for number in instances], rows)
+    return sheet(title, [*map(str, categories)], [*map(str, instances)], rows)
 
 
 def encode_sheet(sheet: Sheet) -> bytes:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.plan import image_key
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import shown, suggestion
 from fdsl.reports.histogram import format_number
@@ -94,7 +95,7 @@ def sweep_sheet(
             " which categories are found"
         )
     title = f"{dataset.spec.name}: {sweep.name} from {format_number(values[0])} to {format_number(values[-1])}"
-    labels = [(f"{category}", f"{instance}") for category, instance in names]
+    labels = [image_key(*name) for name in names]
     return sheet(title, labels, [format_number(value) for value in values], [tiles[row::n] for row in range(n)])
 
 

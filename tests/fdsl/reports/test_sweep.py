@@ -8,11 +8,12 @@ import numpy.typing as npt
 import pytest
 
 from fdsl import Dataset, InputError, search_categories
+from fdsl.reports import preview
 from fdsl.reports.sweep import Sweep, parse_sweep, sweep_sheet
 from shards.events import Advanced, Event, Finished, Started
 from tests.shards.conftest import small_spec
 
-TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 44, 40
+TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 99, 40
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,14 @@ def test_setting_is_swept(fractals: Dataset) -> None:
     ((few, many),) = tiles(sweep_sheet(fractals, [1], [0], Sweep("points", 100, 1000, 2)))
     assert np.array_equal(many, small(fractals.image(1, 0)))
     assert 0 < np.count_nonzero(few) < np.count_nonzero(many)
+
+
+def test_rows_are_labelled_by_keys(contours: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = preview._write
+    monkeypatch.setattr(preview, "_write", lambda sheet, text, x, y: (written.append(text), write(sheet, text, x, y)))
+    sweep_sheet(contours, [1], [0, 12], Sweep("vertices", 3, 5, 2))
+    assert written[-2:] == ["000001_000000", "000001_000012"]
 
 
 def test_values_have_the_type_of_the_parameter(contours: Dataset, fractals: Dataset) -> None:
