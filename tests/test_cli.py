@@ -797,7 +797,10 @@ def test_unusable_destinations_are_one_line(copy: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "boto3", None)
     monkeypatch.delitem(sys.modules, "shards.stores.s3", raising=False)
     line = refused("ship", copy, "s3://bucket/x", "--workers", 1)
-    assert line == "fdsl: s3:// needs the package boto3; install it: pip install 'fdsl[s3]'"
+    assert (
+        line
+        == "fdsl: s3:// needs the package boto3; install fdsl with its extra `s3`, such as pip install '.[s3]' in a clone"
+    )
     monkeypatch.setenv("PATH", str(copy))
     line = refused("ship", copy, "ssh://host/x", "--workers", 1)
     assert line == "fdsl: `destination` (=ssh://host/x) needs the command ssh; install it"
