@@ -109,6 +109,7 @@ def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:
     """Yield what a bake did, and the next step."""
     if result.n_found:
         yield f"{out}: {count(result.n_found, 'shard')} already baked, skipped"
+    yield from (f"note: {note}" for note in result.notes)
     if result.n_shards:
         images, shards = count(result.n_images, "image"), count(result.n_shards, "shard")
         yield f"{out}: baked {images} in {shards}, {format_rate(rate)} images/s"
