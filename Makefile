@@ -165,7 +165,6 @@ audit: .venv/test
 	@touch $@
 
 docs: .venv/docs
-	@$(BIN)/python docs/rooms.py
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . docs/_build
 	@echo 'docs/_build/index.html'
 

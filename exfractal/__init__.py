@@ -6,7 +6,7 @@ The names below are the family's contract; see `fdsl.dataset.families`.
 from exfractal.categories import DOMAIN, SCHEMA, sample, unpack
 from exfractal.params import CITATION, TITLE, Params
 from exfractal.published import CSV_NAME, read_csv, write_csv
-from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, VARIANT_SCHEMA, compile_kernels, render_each, turn
+from exfractal.render import BACKGROUND, BIT_DEPTH, SIZE_PX, UNITS, VARIANT_SCHEMA, compile_kernels, render_each, turn
 
 __all__ = [
     "BACKGROUND",
@@ -17,6 +17,7 @@ __all__ = [
     "SCHEMA",
     "SIZE_PX",
     "TITLE",
+    "UNITS",
     "VARIANT_SCHEMA",
     "Params",
     "compile_kernels",

@@ -71,6 +71,7 @@ VARIANT_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("qw", "qx", "qy", "qz")),
     ]
 )
+UNITS: dict[str, str] = {}
 
 
 def _object_stream(params: Params, stream: Stream) -> Stream:

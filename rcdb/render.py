@@ -49,6 +49,7 @@ class Variant(NamedTuple):
 
 
 VARIANT_SCHEMA = pa.schema([*list(SCHEMA)[2:], ("centre_x", pa.float64()), ("centre_y", pa.float64())])
+UNITS = dict.fromkeys(("perlin", "gap", "radius", "centre_x", "centre_y"), f"px of a {_CANVAS_PX} px canvas")
 
 
 def _draw_variant(params: Params, shape: Shape, stream: Stream) -> Variant:

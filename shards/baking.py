@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +26,9 @@ from shards.executors.local import LocalExecutor
 from shards.executors.signals import uninterrupted
 from shards.files import parquet_bytes
 from shards.index import write_index
-from shards.layout import RECEIPTS, SAMPLES, failure_file, receipt_file, samples_file, tar_file
+from shards.layout import RECEIPTS, SAMPLES, SHIPPED, failure_file, receipt_file, samples_file, tar_file
 from shards.receipts import Receipt
+from shards.removed import is_removed, removed_note, removed_to
 from shards.samples import samples_table
 from shards.searching import search_table
 from shards.sharing import require_baked, require_shared_output
@@ -47,6 +48,7 @@ class Baked:
     n_found : requested shards that existed
     n_missing : shards of the whole dataset that are still missing
     failures : shards that failed, by name, with the reason
+    notes : a line on requested shards whose files are only where they were shipped to
     """
 
     directory: Directory
@@ -55,6 +57,7 @@ class Baked:
     n_found: int
     n_missing: int
     failures: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def bake(
@@ -102,7 +105,20 @@ def bake(
         n_missing = _complete(directory, planned, {} if missing else done)
     baked = [shard for shard in missing if shard.name not in failures]
     n_images = sum(shard.n_samples for shard in baked)
-    return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures)
+    notes = _removed_notes(directory, done)
+    return Baked(directory, n_images, len(baked), len(chosen) - len(missing), n_missing, failures, notes)
+
+
+def _removed_notes(directory: Directory, done: Iterable[Shard]) -> tuple[str, ...]:
+    """Return a line on the shards whose files are elsewhere, if any.
+
+    A shard that lost its files before it was shipped looks the same, so that a bake must not pass over them in silence.
+    """
+    if directory.store.stat(SHIPPED) is None:
+        return ()
+    entries = directory.entries()
+    n_removed = sum(is_removed(shard, entries) for shard in done)
+    return (removed_note(removed_to(directory.store), n_removed),) if n_removed else ()
 
 
 def prepare(

@@ -84,7 +84,7 @@ def open_dataset(
 
 
 def open_some(
-    source: str | Path, select: Callable[[int], list[int]], categories: Path | None = None
+    source: str | Path, select: Callable[[int], list[int]], categories: Path | None = None, listener: Listener = ignore
 ) -> tuple[Dataset, list[int]]:
     """Return a Dataset that has some categories, and their numbers.
 
@@ -95,6 +95,7 @@ def open_some(
     source : name of a preset, path of a YAML file, a baked directory or its URL
     select : returns the categories, of so many that there are
     categories : path of a table
+    listener : called with each event of a search
 
     Raises
     ------
@@ -110,7 +111,9 @@ def open_some(
     n_rows = spec.categories if table is None else max(1, min(spec.categories, table.num_rows))
     chosen = select(n_rows)
     some = spec.replace(categories=max(chosen) + 1)
-    return Dataset(some, search_categories(some).table if table is None else table, str(categories or source)), chosen
+    if table is None:
+        table = search_categories(some, listener=listener).table
+    return Dataset(some, table, str(categories or source)), chosen
 
 
 def baked_directory(source: str | Path) -> Directory | None:

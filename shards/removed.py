@@ -5,6 +5,7 @@ Their receipts stay, and the file `shipped.txt` names the place that has their f
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container
 
 from fdsl.dataset.plan import Shard
@@ -41,6 +42,11 @@ def removed_to(store: Store) -> str:
     if not place:
         raise InputError(f"`{store.locate(SHIPPED)}` must name the place that shards were shipped to; write it there")
     return place
+
+
+def removed_note(place: str, n_shards: int) -> str:
+    """Return a line on shards whose files are only elsewhere."""
+    return f"{n_shards:,} shards are only at {place}; `fdsl verify {shlex.quote(place)}` checks them"
 
 
 def write_removed_to(store: Store, place: str) -> None:

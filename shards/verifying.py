@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from shards.manifest import Manifest, read_manifest
 from shards.notes import image_notes
 from shards.problems import Kind, Problem
 from shards.receipts import Receipt
-from shards.removed import is_removed, removed_to
+from shards.removed import is_removed, removed_note, removed_to
 from shards.sharing import require_shared
 from shards.stores.contract import Entry, Store
 
@@ -213,7 +212,7 @@ def _check_removed(directory: Directory, removed: list[Shard]) -> tuple[list[Pro
 
     lost = [shard for shard in removed if not is_there(shard)]
     detail = f"was removed after shipping, and is not whole at {place}"
-    note = f"{len(removed) - len(lost):,} shards are only at {place}; `fdsl verify {shlex.quote(place)}` checks them"
+    note = removed_note(place, len(removed) - len(lost))
     return [Problem(Kind.SHARD, tar_file(shard), detail) for shard in lost], [note]
 
 

@@ -317,7 +317,7 @@ def test_preview_shows_given_or_baked_categories(small: Path, other_table: Path)
 def test_preview_selects_and_sweeps(small: Path) -> None:
     """Rows are three categories and one instance each, columns four values."""
     arguments = (small, "-o", "sheet.png", "--categories", "0,2:4", "--sweep", "points=100:1000:4")
-    assert succeeded("preview", *arguments, cwd=small.parent) == f"sheet.png: {44 + 4 * 132} x {40 + 3 * 132} px\n"
+    assert succeeded("preview", *arguments, cwd=small.parent) == f"sheet.png: {99 + 4 * 132} x {40 + 3 * 132} px\n"
     (small.parent / "sheet.png").unlink()
     for wrong, words in (("--categories=0,4", "must be below 4"), ("--sweep=points=1:5:3", "must be at least 100")):
         assert words in refused("preview", small, "-o", "sheet.png", wrong, cwd=small.parent)
@@ -800,7 +800,10 @@ def test_unusable_destinations_are_one_line(copy: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "boto3", None)
     monkeypatch.delitem(sys.modules, "shards.stores.s3", raising=False)
     line = refused("ship", copy, "s3://bucket/x", "--workers", 1)
-    assert line == "fdsl: s3:// needs the package boto3; install it: pip install 'fdsl[s3]'"
+    assert (
+        line
+        == "fdsl: s3:// needs the package boto3; install fdsl with its extra `s3`, such as pip install '.[s3]' in a clone"
+    )
     monkeypatch.setenv("PATH", str(copy))
     line = refused("ship", copy, "ssh://host/x", "--workers", 1)
     assert line == "fdsl: `destination` (=ssh://host/x) needs the command ssh; install it"

@@ -25,9 +25,10 @@ from fdsl.console.work import job
 @click.option("--sweep", metavar="NAME=LOW:HIGH:N", help="Change one parameter in N steps: a column for each.")
 @click.option("--turntable", is_flag=True, help="Turn each image once around its vertical axis, in an animation.")
 @CATEGORIES_FROM
+@QUIET
 def preview(
     spec: str, out: Path, categories: str, instances: str | None, sweep: str | None, turntable: bool,
-    categories_from: Path | None,
+    categories_from: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Render a contact sheet, a sweep or a turntable.
 
@@ -46,16 +47,20 @@ def preview(
     if turntable and sweep is not None:
         raise click.UsageError("--turntable and --sweep do not go together")
     swept = None if sweep is None else parse_sweep(sweep)
-    dataset, rows = open_some(spec, lambda n: select_numbers("categories", categories, n), categories_from)
-    columns = select_numbers("instances", instances or ("1" if swept else "8"), dataset.spec.instances.total)
-    if turntable:
-        frames = pictures.turntable(dataset, rows, columns)
-        write_file(out, pictures.encode_turntable(frames))
-        say(f"{out}: {len(frames)} frames of {frames[0].shape[1]} x {frames[0].shape[0]} px")
-        return
-    sheet = sweep_sheet(dataset, rows, columns, swept) if swept else pictures.contact_sheet(dataset, rows, columns)
-    write_file(out, pictures.encode_sheet(sheet))
-    say(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+    with job(None, quiet, None) as work:
+        dataset, rows = open_some(
+            spec, lambda n: select_numbers("categories", categories, n), categories_from, work.progress
+        )
+        columns = select_numbers("instances", instances or ("1" if swept else "8"), dataset.spec.instances.total)
+        if turntable:
+            frames = pictures.turntable(dataset, rows, columns, work.progress)
+        elif swept:
+            frames = [sweep_sheet(dataset, rows, columns, swept, work.progress)]
+        else:
+            frames = [pictures.contact_sheet(dataset, rows, columns, work.progress)]
+    write_file(out, pictures.encode_turntable(frames) if turntable else pictures.encode_sheet(frames[0]))
+    (height_px, width_px), n_frames = frames[0].shape, f"{len(frames)} frames of " if turntable else ""
+    say(f"{out}: {n_frames}{width_px} x {height_px} px")
 
 
 @click.command(epilog=example("fdsl report quickstart-rcdb -o report.html"))

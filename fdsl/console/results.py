@@ -69,9 +69,11 @@ def image_lines(source: str, live: LiveDataset, position: int) -> Iterator[str]:
         shard = next(shard for shard in plan_shards(live.dataset.spec, live.split) if position < shard.stop)
         where = f"sample {position - shard.start:,} of {shard.n_samples:,} in {tar_file(shard)}, counted from 0"
     yield f"{live.key(position)}: {live.dataset.spec.name}, {where}"
+    units = live.dataset.spec.family_module.UNITS
     for name, value in live.parameters(position).items():
         rows = value if isinstance(value, list) and isinstance(value[0], list) else [value]
-        yield from (f"  {'' if k else name:12} {json.dumps(row)}" for k, row in enumerate(rows))
+        unit = f" {units[name]}" if name in units else ""
+        yield from (f"  {'' if k else name:12} {json.dumps(row)}{unit}" for k, row in enumerate(rows))
     epoch = f", epoch={live.epoch}" if live.epoch else ""
     yield "import fdsl"
     yield f"dataset = fdsl.open({source!r}, split={live.split!r}{epoch})"
@@ -111,6 +113,7 @@ def baked_lines(out: Path | str, result: Baked, rate: float) -> Iterator[str]:
     """Yield what a bake did, and the next step."""
     if result.n_found:
         yield f"{out}: {count(result.n_found, 'shard')} already baked, skipped"
+    yield from (f"note: {note}" for note in result.notes)
     if result.n_shards:
         images, shards = count(result.n_images, "image"), count(result.n_shards, "shard")
         yield f"{out}: baked {images} in {shards}, {format_rate(rate)} images/s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -67,6 +67,10 @@ class Family(Protocol[P, C, V_co]):
     @property
     def VARIANT_SCHEMA(self) -> pa.Schema:
         """Columns of V, in its order."""
+
+    @property
+    def UNITS(self) -> Mapping[str, str]:
+        """Unit of each of these columns that has one."""
 
     @property
     def Params(self) -> type[P]:

@@ -21,6 +21,11 @@ class InputError(ValueError):
         super().__init__(one_line(message)[:_MAX_CHARACTERS])
 
 
+def extra_hint(extra: str) -> str:
+    """Return how to install what an extra of fdsl needs."""
+    return f"install fdsl with its extra `{extra}`, such as pip install '.[{extra}]' in a clone"
+
+
 def one_line(text: str) -> str:
     """Return a text with its line breaks as spaces, printable."""
     return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))

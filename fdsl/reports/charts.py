@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from fdsl.reports.histogram import Histogram
+from fdsl.reports.histogram import Histogram, format_number
 
 Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
@@ -70,7 +70,7 @@ def histogram_chart(title: str, histogram: Histogram, unit: str = "", section: s
     unit : of the numbers, for the text
     section : of the page; two charts of different sections may have the same title
     """
-    low, mean, high = map(_short, (histogram.low, histogram.mean, histogram.high))
+    low, mean, high = map(format_number, (histogram.low, histogram.mean, histogram.high))
     span = f"all {low}{unit}" if low == high else f"{low} to {high}{unit}, mean {mean}{unit}"
     svg = steps_svg(f"{section}: {title}", *histogram.bars(), histogram.is_whole)
     return Chart(title, f"{histogram.n:,} {'value' if histogram.n == 1 else 'values'}: {span}", svg)
@@ -114,8 +114,3 @@ def _for_the_page(svg: str) -> str:
     for colour, variable in _COLOURS.items():
         svg = svg.replace(colour, variable)
     return svg
-
-
-def _short(value: float) -> str:
-    """Format a number with four significant digits: 12,345; 0.1235."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

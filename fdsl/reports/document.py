@@ -12,7 +12,7 @@ import yaml
 
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.spec import SPLITS
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.errors import InputError, extra_hint
 from fdsl.reports.gallery import gallery
 from fdsl.reports.histogram import Histogram
 from fdsl.reports.sample import Sample
@@ -24,7 +24,7 @@ try:
 
     from fdsl.reports.charts import Chart, histogram_chart, histogram_charts, steps_svg
 except ModuleNotFoundError as error:
-    raise InputError(f"a report needs the package {error.name}; install it: pip install 'fdsl[report]'") from None
+    raise InputError(f"a report needs the package {error.name}; {extra_hint('report')}") from None
 
 _PERCENT = " %"
 

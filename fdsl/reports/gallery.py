@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
 from fdsl.dataset.plan import image_key
 from fdsl.reports import findings
+from fdsl.reports.histogram import format_number
 from fdsl.reports.sample import Name, Sample, ink_share
 from shards import png
 
@@ -82,12 +82,8 @@ def _render(dataset: Dataset, names: list[Name]) -> Iterator[tuple[Name, Picture
     for name, (image, variant) in zip(names, dataset.images(names), strict=True):
         numbers = dict(zip(family.VARIANT_SCHEMA.names, variant, strict=True))
         facts = [f"ink {100 * ink_share(image, family.BACKGROUND):.3g} %"]
-        facts += [f"{field} {_short(value)}" for field, value in numbers.items()]
+        facts += [f"{field} {format_number(value)}" for field, value in numbers.items()]
         yield name, Picture(image_key(*name), _data_url(image, family.BIT_DEPTH), ", ".join(facts))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _data_url(image: Image, bit_depth: int) -> str:

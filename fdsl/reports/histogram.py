@@ -131,3 +131,8 @@ def _halved(first: int, counts: Counts) -> tuple[int, Counts]:
 def _edges(first: int, n: int, width: float, is_whole: bool) -> Floats:
     """Return the borders of n bins."""
     return (first + np.arange(n + 1, dtype=np.float64)) * width - 0.5 * is_whole
+
+
+def format_number(value: float) -> str:
+    """Format a number with four significant digits: 12,345; 0.1235."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -35,7 +35,7 @@ def report(
     Raises
     ------
     InputError
-        An argument is wrong, nothing is there, or a package of `fdsl[report]` is missing.
+        An argument is wrong, nothing is there, or a package of the extra `report` is missing.
     """
     from fdsl.reports.document import document  # its packages are optional
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fdsl.dataset.dataset import Dataset
 from fdsl.dataset.families import Image
+from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import check_whole_number
 from fdsl.reports.histogram import Histogram
 from shards import png
@@ -30,6 +31,9 @@ _SPECTRUM_PX = 32
 
 _STEP = 256
 """Images between two progress events."""
+
+_MOST = 1_000_000
+"""Images of a sample: what is measured on them stays in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,17 @@ def draw_names(dataset: Dataset, n_categories: int, n_instances: int, seed: int)
     Raises
     ------
     InputError
-        A number is out of range.
+        A number is out of range, or there are more than 1,000,000 images.
     """
     check_whole_number("categories", n_categories, 1)
     check_whole_number("instances", n_instances, 1)
     check_whole_number("seed", seed, 0)
     spec, rng = dataset.spec, np.random.default_rng(seed)
+    n_images = min(n_categories, spec.categories) * min(n_instances, spec.instances.total)
+    if n_images > _MOST:
+        raise InputError(
+            f"`categories` x `instances` (={n_images:,} images) must be at most {_MOST:,}: measure fewer of either"
+        )
     return [
         (category, instance)
         for category in _draw(rng, spec.categories, n_categories)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, NamedTuple
 
@@ -10,13 +11,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fdsl.dataset.dataset import Dataset
+from fdsl.dataset.plan import image_key
 from fdsl.primitives.errors import InputError
 from fdsl.primitives.validation import shown, suggestion
-from fdsl.reports.preview import Sheet, sheet
+from fdsl.reports.histogram import format_number
+from fdsl.reports.preview import Sheet, counted, sheet, tile
+from shards.events import Listener, ignore
 
 _NUMBER = r"-?\d{1,12}(?:\.\d{1,12})?"
 _SWEEP = re.compile(rf"([a-z_]+)=({_NUMBER}):({_NUMBER}):(\d{{1,3}})", re.ASCII)
-_MOST = 100
+_MOST, _MOST_TILES = 100, 2_000
+"""Values of a sweep, and images of its sheet."""
 
 
 class Sweep(NamedTuple):
@@ -51,10 +56,16 @@ def parse_sweep(text: str) -> Sweep:
     return Sweep(match[1], float(match[2]), float(match[3]), int(match[4]))
 
 
-def sweep_sheet(dataset: Dataset, categories: list[int], instances: list[int], sweep: Sweep) -> Sheet:
+def sweep_sheet(
+    dataset: Dataset, categories: list[int], instances: list[int], sweep: Sweep, listener: Listener = ignore
+) -> Sheet:
     """Return a sheet: a row per image, a column per value.
 
     Whole-number parameters take the nearest whole numbers, each once.
+
+    Parameters
+    ----------
+    listener : called with each event
 
     Returns
     -------
@@ -63,25 +74,29 @@ def sweep_sheet(dataset: Dataset, categories: list[int], instances: list[int], s
     Raises
     ------
     InputError
-        The parameter is unknown, a value is out of range, or no image changes.
+        The parameter is unknown, a value is out of range, there are more than 2,000 images, or no image changes.
     """
     names = [(category, instance) for category in categories for instance in instances]
-    values = _values(dataset, sweep)
-    columns = [[image for image, _ in _swept(dataset, sweep.name, value).images(names)] for value in values]
-    if all(np.array_equal(image, first) for column in columns for image, first in zip(column, columns[0], strict=True)):
+    values, n = _values(dataset, sweep), len(names)
+    if n * len(values) > _MOST_TILES:
+        raise InputError(
+            f"`sweep` (={len(values)} values of {n:,} images) must have at most {_MOST_TILES:,} tiles: select fewer"
+        )
+    for value in (values[0], values[-1]):  # a value out of range is refused before an image is rendered
+        _swept(dataset, sweep.name, value)
+    images = (image for value in values for image, _ in _swept(dataset, sweep.name, value).images(names))
+    tiles, digests = [], []
+    for image in counted(images, n * len(values), dataset.spec.name, listener):
+        tiles.append(tile(image))
+        digests.append(hashlib.blake2b(image.tobytes(), digest_size=16).digest())
+    if digests == digests[:n] * len(values):
         raise InputError(
             f"`sweep` (={sweep.name}) changes none of these images: another setting switches it off, or it only decides"
             " which categories are found"
         )
-    rows = [[column[row] for column in columns] for row in range(len(names))]
-    spec = dataset.spec
-    title = f"{spec.name}: {sweep.name} from {_shown(values[0])} to {_shown(values[-1])}"
-    labels = [(f"{category}", f"{instance}") for category, instance in names]
-    return sheet(title, labels, [_shown(value) for value in values], rows)
-
-
-def _shown(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    title = f"{dataset.spec.name}: {sweep.name} from {format_number(values[0])} to {format_number(values[-1])}"
+    labels = [image_key(*name) for name in names]
+    return sheet(title, labels, [format_number(value) for value in values], [tiles[row::n] for row in range(n)])
 
 
 def _current(dataset: Dataset, name: str) -> Any:
@@ -118,15 +133,18 @@ def _swept(dataset: Dataset, name: str, value: float) -> Dataset:
 
     All categories and images have it.
     """
-    table, params = dataset.table, dataset.spec.to_mapping()["params"]
-    source = f"sweep {name}={value:g}"
+    spec, table, params = dataset.spec, dataset.table, dataset.spec.to_mapping()["params"]
+    source = f"sweep {name}={value:.12g}"
     current = _current(dataset, name)
     if name in table.column_names[2:] and not isinstance(current, list):
         k = table.column_names.index(name)
+        table = table.set_column(k, name, pa.array([value] * len(table)))
         try:
-            column = pa.array([value] * len(table), table.schema.field(k).type)
-        except (pa.ArrowException, OverflowError) as error:
+            spec.family_module.unpack(
+                spec.params, table.slice(0, 1)
+            )  # knows the range, which the column's type does not
+        except InputError as error:
             raise InputError(f"`{source}`: {error}") from None
-        return Dataset(dataset.spec, table.set_column(k, table.schema.field(k), column), source)
+        return Dataset(spec, table, source)
     changed = [value, value] if isinstance(current, list) else value
-    return Dataset(dataset.spec.replace(params={**params, name: changed}), table, source)
+    return Dataset(spec.replace(params={**params, name: changed}), table, source)

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic
 
 from fdsl.dataset.spec import difference
-from fdsl.primitives.errors import InputError, note_machine
+from fdsl.primitives.errors import InputError, extra_hint, note_machine
 from fdsl.version import shared_versions
 from shards.executors.contract import Done, Failed, Item, Outcomes, Result, WorkerDied, result_elsewhere
 
@@ -48,7 +48,7 @@ class DaskExecutor:
         try:
             import distributed  # noqa: F401
         except ModuleNotFoundError:
-            raise InputError("Dask is missing here; install it: pip install 'fdsl[dask]'") from None
+            raise InputError(f"Dask is missing here; {extra_hint('dask')}") from None
         self.scheduler, self.patience_s = scheduler, patience_s
 
     def run(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:

@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fdsl.primitives.errors import InputError, one_line
+from fdsl.primitives.errors import InputError, extra_hint, one_line
 from shards.files import HIDDEN
 from shards.stores.contract import Entry
 from shards.stores.uploading import Unreachable, Uploading, retried, too_large
@@ -33,7 +33,7 @@ try:
     )
     from botocore.exceptions import ConnectionError as NoConnection
 except ImportError:
-    raise InputError("s3:// needs the package boto3; install it: pip install 'fdsl[s3]'") from None
+    raise InputError(f"s3:// needs the package boto3; {extra_hint('s3')}") from None
 
 Result = TypeVar("Result")
 

@@ -83,9 +83,13 @@ TOO_LITTLE = (
 )
 
 
-@pytest.mark.parametrize("limit_kib", [60_000, 200_000, 700_000, 1_535_999, 1_536_000, 2_150_400])
+@pytest.mark.parametrize("limit_kib", [60_000, 200_000, 700_000, 1_535_999, 2_150_400])
 def test_little_memory_is_refused_before_it_crashes(limit_kib: int, small_file: Path) -> None:
-    """With the first limits, libraries would crash. The last one, too, was too little for pyarrow's own allocator."""
+    """With the first limits, libraries would crash.
+
+    The last one was too little for pyarrow's own allocator. What the smallest accepted limit allows depends on the builds of
+    libraries, so that no bake is tried with it.
+    """
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit_kib * 1024, limit_kib * 1024))

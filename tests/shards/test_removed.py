@@ -54,12 +54,14 @@ def test_disk_is_freed_while_a_bake_goes_on(baked: Path, copy: OnDisk, destinati
 def test_removed_shards_count_as_baked(copy: OnDisk, there: Path) -> None:
     result = bake(copy.spec, copy.path, executor=SERIAL)
     assert (result.n_shards, result.n_found, result.n_missing) == (0, 12, 0)
+    note = f"12 shards are only at {there}; `fdsl verify {there}` checks them"
+    assert result.notes == (note,)
     status = read_status(copy.path)
     assert (status.missing, status.is_complete) == ((), True)
     assert (status.n_removed, status.removed_to, status.n_bytes_done) == (12, str(there), 0)
     verified = verify(copy.path, executor=SERIAL)
     assert (verified.problems, verified.n_shards) == ((), 0)
-    assert verified.notes == (f"12 shards are only at {there}; `fdsl verify {there}` checks them",)
+    assert verified.notes == (note,)
     for remove_local in (False, True):
         again = ship(copy.path, there, executor=SERIAL, remove_local=remove_local)
         assert (again.n_shards, again.n_found, again.is_complete) == (0, 12, True)
@@ -210,5 +212,7 @@ def test_commands_say_where_shards_are(copy: OnDisk, tmp_path: Path) -> None:
     succeeded("ship", copy.path, there, "--remove-local", "--workers", 1)
     assert f"12 shards to {there}, removed here" in succeeded("status", copy.path)
     assert f"note: 12 shards are only at {there}" in succeeded("verify", copy.path, "--workers", 1)
+    text = succeeded("bake", copy.path / "spec.yaml", "-o", copy.path, "--workers", 1)
+    assert f"12 shards already baked, skipped\nnote: 12 shards are only at {there}; `fdsl verify" in text
     (there / TAR).unlink()
     assert "next: fdsl repair" in refused("verify", copy.path, "--workers", 1)

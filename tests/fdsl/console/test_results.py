@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fdsl.console.results import plan_lines
+from fdsl import Dataset, LiveDataset, search_categories
+from fdsl.console.results import image_lines, plan_lines
 from fdsl.reports.estimate import Estimate
 from tests.shards.conftest import small_spec
 
@@ -19,3 +20,11 @@ def test_plan_says_files_gigabytes_and_hours() -> None:
         "time         7 min 30 s with 12 workers on idle cores (estimated)",
         "memory             1.00 GB per worker (peak of this process, which did the same work)",
     ]
+
+
+def test_lengths_have_their_frame() -> None:
+    """An image of 64 px has a centre at 244.5 px of the canvas that it shows."""
+    spec = small_spec("rcdb", categories=1)
+    lines = [*image_lines("x", LiveDataset(Dataset(spec, search_categories(spec).table), "train", 0, (), 1), 0)]
+    with_unit = [line.split()[0] for line in lines if line.endswith(" px of a 512 px canvas")]
+    assert with_unit == ["perlin", "gap", "radius", "centre_x", "centre_y"]

@@ -113,6 +113,10 @@ def test_image_format_is_valid(module: AnyFamily) -> None:
     assert module.BACKGROUND in ((0, 255) if module.BIT_DEPTH == 1 else range(256))
 
 
+def test_units_are_of_columns(module: AnyFamily) -> None:
+    assert set(module.UNITS) <= set(module.VARIANT_SCHEMA.names)
+
+
 def test_default_params_are_valid(module: AnyFamily) -> None:
     assert issubclass(module.Params, FamilyParams)
     params = module.Params()

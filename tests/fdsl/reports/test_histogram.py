@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdsl.reports.histogram import Histogram
+from fdsl.reports.histogram import Histogram, format_number
 
 NUMBERS = st.lists(st.floats(-1e9, 1e9, allow_subnormal=False), min_size=1, max_size=30)
 
@@ -78,3 +78,8 @@ def test_few_numbers_have_bars() -> None:
         assert len(edges) == len(heights) + 1
         assert np.isfinite(heights).all()
         assert (np.diff(edges) > 0).all()
+
+
+def test_numbers_are_short() -> None:
+    numbers = (0, 0.12345, 7, 999, 12_345, 12_345.6, -2_000_000.0)
+    assert [*map(format_number, numbers)] == ["0", "0.1235", "7", "999", "12,345", "12,346", "-2,000,000"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fdsl
+from tests.processes import PATIENCE_S
 from tests.shards.conftest import small_spec
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,12 @@ def press(browser: Any, *keys: str) -> None:
         browser.switch_to.active_element.send_keys(key)
 
 
+def until(browser: Any, condition: Callable[[], bool]) -> None:
+    """Wait for a condition; fail if it does not come."""
+    waiting = pytest.importorskip("selenium.webdriver.support.ui")
+    waiting.WebDriverWait(browser, PATIENCE_S, poll_frequency=0.02).until(lambda _: condition())
+
+
 def find(browser: Any, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
@@ -107,7 +114,7 @@ def test_an_image_is_enlarged_by_keyboard(browser: Any) -> None:
     assert find(browser, "#viewer-key").text.startswith("000001_")
     press(browser, "\ue00c")  # escape
     assert not find(browser, "#viewer").is_displayed()
-    assert browser.switch_to.active_element.text.startswith("000001_")
+    until(browser, lambda: browser.switch_to.active_element.text.startswith("000001_"))  # the event `close` comes later
 
 
 def test_images_grow_with_the_slider(browser: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fdsl import Dataset, InputError, Spec, contact_sheet, search_categories
 from fdsl.reports.preview import encode_sheet, encode_turntable, turntable
+from shards.events import Advanced, Event, Finished, Started
 from tests.shards.conftest import small_spec
 
 TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 44, 40
@@ -44,6 +45,17 @@ def test_rows_and_columns_are_labelled(dataset: Dataset) -> None:
         assert (sheet[TOP_PX + category * STEP_PX + TILE_PX :][:4] == paper).all()
 
 
+def progress(dataset: Dataset, n_images: int) -> list[Event]:
+    started = Started("render", dataset.spec.name, "images", n_images)
+    return [started, *n_images * [Advanced(1, "sheet")], Finished("render")]
+
+
+def test_progress_counts_each_image(dataset: Dataset) -> None:
+    events: list[Event] = []
+    contact_sheet(dataset, range(2), range(3), events.append)
+    assert events == progress(dataset, 6)
+
+
 def test_png_has_the_sheets_pixels(dataset: Dataset) -> None:
     sheet = contact_sheet(dataset, range(5), range(2))
     png = np.frombuffer(encode_sheet(sheet), dtype=np.uint8)
@@ -69,8 +81,10 @@ def solids() -> Dataset:
 
 
 def test_turntable_begins_with_the_contact_sheet(solids: Dataset) -> None:
-    frames = turntable(solids, [1, 0], [2])
+    events: list[Event] = []
+    frames = turntable(solids, [1, 0], [2], events.append)
     assert len(frames) == 60
+    assert events == progress(solids, 2 * 60)
     assert np.array_equal(frames[0], contact_sheet(solids, [1, 0], [2]))
     assert len({frame.tobytes() for frame in frames}) == 60
 

@@ -43,6 +43,17 @@ def test_bad_numbers_are_refused(numbers: tuple[int, int, int], dataset: Dataset
         draw_names(dataset, *numbers)
 
 
+def test_sample_larger_than_memory_is_refused(dataset: Dataset) -> None:
+    """The images count that the dataset has, not those that were wanted."""
+    spec = dataset.spec.replace(instances={"train": 1_000_000, "validation": 0})
+    many = Dataset(spec, dataset.table)
+    with pytest.raises(
+        InputError, match=r"^`categories` x `instances` \(=5,000,000 images\) must be at most 1,000,000:"
+    ):
+        draw_names(many, 21_000, 1_000_000, 0)
+    assert len(draw_names(many, 1, 1000, 0)) == 1000
+
+
 def test_measures_are_those_of_the_images(dataset: Dataset, sample: Sample) -> None:
     family = dataset.spec.family_module
     for k, name in enumerate(sample.names):

@@ -8,10 +8,12 @@ import numpy.typing as npt
 import pytest
 
 from fdsl import Dataset, InputError, search_categories
+from fdsl.reports import preview
 from fdsl.reports.sweep import Sweep, parse_sweep, sweep_sheet
+from shards.events import Advanced, Event, Finished, Started
 from tests.shards.conftest import small_spec
 
-TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 44, 40
+TILE_PX, STEP_PX, LEFT_PX, TOP_PX = 128, 132, 99, 40
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,14 @@ def test_setting_is_swept(fractals: Dataset) -> None:
     assert 0 < np.count_nonzero(few) < np.count_nonzero(many)
 
 
+def test_rows_are_labelled_by_keys(contours: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = preview._write
+    monkeypatch.setattr(preview, "_write", lambda sheet, text, x, y: (written.append(text), write(sheet, text, x, y)))
+    sweep_sheet(contours, [1], [0, 12], Sweep("vertices", 3, 5, 2))
+    assert written[-2:] == ["000001_000000", "000001_000012"]
+
+
 def test_values_have_the_type_of_the_parameter(contours: Dataset, fractals: Dataset) -> None:
     assert len(tiles(sweep_sheet(contours, [0], [0], Sweep("vertices", 3, 5, 9)))[0]) == 3  # whole numbers, once each
     assert len(tiles(sweep_sheet(fractals, [0], [0, 1, 2, 3], Sweep("weight_range", 0, 0.6, 7)))[0]) == 7
@@ -80,13 +90,24 @@ def test_values_have_the_type_of_the_parameter(contours: Dataset, fractals: Data
         (Sweep("zzzz", 0, 1, 2), r"^`sweep` \(=zzzz\) is not a parameter; known: vertices, .*, broken$"),
         (Sweep("label", 0, 1, 2), r"^`sweep` \(=label\) must be a parameter that is a number or a range of numbers$"),
         (Sweep("vertices", 1, 9, 3), r"^`sweep vertices=1`: category 0: `vertices` \(=1\) must be at least 3$"),
-        (Sweep("vertices", 9, 90_000, 3), r"^`sweep vertices=.*: Value 45004 too large"),
+        (Sweep("vertices", 9, 90_000, 3), r"^`sweep vertices=90000`: .* \(=90000\) must be at most 1,000$"),
+        (Sweep("vertices", 9, 5e11, 2), r"^`sweep vertices=500000000000`: .* must be at most 1,000$"),
+        (Sweep("perlin", 0, 1, 100), r"^`sweep` \(=100 values of 30 images\) must have at most 2,000 tiles"),
         (Sweep("broken", 0, 2, 3), r"^`params\.broken` \(=2\.0\) must be at most 1$"),
     ],
 )
 def test_wrong_sweep_is_one_line(sweep: Sweep, message: str, contours: Dataset) -> None:
+    events: list[Event] = []
     with pytest.raises(InputError, match=message):
-        sweep_sheet(contours, [0], [0], sweep)
+        sweep_sheet(contours, [0, 1], list(range(15)), sweep, events.append)
+    assert not events  # no image was rendered
+
+
+def test_progress_counts_each_tile(contours: Dataset) -> None:
+    events: list[Event] = []
+    sweep_sheet(contours, [0, 2], [1], Sweep("vertices", 3, 5, 3), events.append)
+    started = Started("render", contours.spec.name, "images", 6)
+    assert events == [started, *6 * [Advanced(1, "sheet")], Finished("render")]
 
 
 @pytest.mark.parametrize("name", ["maps", "variance_threshold", "jitter_deg"])

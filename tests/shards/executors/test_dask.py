@@ -220,7 +220,9 @@ def test_wrong_address_is_one_line(address: str) -> None:
 
 def test_missing_dask_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"^Dask is missing here; install it: pip install 'fdsl\[dask\]'$"):
+    with pytest.raises(
+        InputError, match=r"^Dask is missing here; install fdsl with its extra `dask`, such as pip install '"
+    ):
         DaskExecutor("tcp://127.0.0.1:1")
 
 
