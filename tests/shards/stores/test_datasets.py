@@ -193,3 +193,7 @@ def test_commands_take_urls(source: Path, place: Store) -> None:
     output, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert verify(place.url, executor=SERIAL).problems == ()
+    process = command("show", place.url)
+    output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert f"\nhash   {open_directory(place.url).dataset.hash}\n" in output
