@@ -50,6 +50,7 @@ VARYING = {
     r"|(?<='shard_sha256': \[')[0-9a-f]{64}",
     "estimate": r"(?<=^size ) +[\d.,]+ GB, [\d,]+|(?<=^CPU time ) +[\d.,]+|(?<=^time ) +.*?(?= with)|(?<=^memory ) +[\d.]+"
     r"|(?<=^accepted ) +[\d.]+(?=%)",
+    "folder of a copy": r" /\S+(?=/copy\b)",
     "versions": r"(?<=^    )(?:python|numba|llvmlite|numpy|isal|pyarrow|platform): .*$",
 }
 """What may differ between two runs or two machines: a regular expression for each."""
