@@ -28,7 +28,7 @@ def ladder() -> None:
     """Pre-train on rungs of datasets and measure the gain.
 
     A ladder is a whole experiment in one YAML file: datasets, models, real images, seeds. It needs torch and timm:
-    pip install 'fdsl[train]'.
+    pip install '.[train]' in a clone.
     """
 
 

@@ -24,7 +24,7 @@ from fdsl.dataset.spec import difference
 from fdsl.ladders.ladder import SCRATCH, Labels, Ladder, Target, parse_ladder
 from fdsl.ladders.plan import Cell, Run, Sizes, cells, data_path, pretrainings, searches, trials
 from fdsl.ladders.targets import Source, count_train, make_subsets, open_target, subset_sizes
-from fdsl.primitives.errors import InputError
+from fdsl.primitives.errors import InputError, extra_hint
 from fdsl.primitives.reading import read_bounded
 from shards.events import Advanced, Finished, Listener, Started, ignore
 from shards.files import make_folder, write_file
@@ -103,7 +103,7 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
     """
     for package in ("torch", "timm"):
         if find_spec(package) is None:
-            raise InputError(f"the package {package} is missing, with which a ladder trains; pip install 'fdsl[train]'")
+            raise InputError(f"the package {package} is missing, with which a ladder trains; {extra_hint('train')}")
     sizes = prepare(ladder, out)
     every = list(cells(ladder))
     plain = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
@@ -259,7 +259,7 @@ def _last_line(path: Path) -> str:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         lines = file.read().decode(errors="replace").split("\n")
     line = next((line for line in reversed(lines) if line.strip()), "it printed nothing").removeprefix("trainer: ")
-    return f"{line}; pip install 'fdsl[train]'" if line.startswith("ModuleNotFoundError") else line
+    return f"{line}; {extra_hint('train')}" if line.startswith("ModuleNotFoundError") else line
 
 
 def _top1(path: Path) -> float:

@@ -46,4 +46,4 @@ def test_missing_torch_names_the_extra(stub: Path, target: Path) -> None:  # noq
     (stub.parent / "stub" / "trainer" / "pretrain.py").write_text("import torch_is_missing")
     (stub.parent / "mine.yaml").write_text(yaml.safe_dump(small_mapping(target)))
     message = refused("ladder", "run", "mine.yaml", "-o", "out", cwd=stub.parent)
-    assert "No module named 'torch_is_missing'; pip install 'fdsl[train]'; finished runs are kept" in message
+    assert "No module named 'torch_is_missing'; install fdsl with its extra `train`" in message
