@@ -176,7 +176,7 @@ def verify_shards(
     problems += _explained((problem for finding in findings for problem in finding.problems), manifest)
     if selection.is_everything:
         problems += [*_surplus_files(directory, entries), *_index_problems(directory)]
-    is_whole = selection.is_everything and not problems
+    is_whole = selection.is_everything and not problems and not removed
     return Verified(
         n_shards=sum(finding.n_images > 0 for finding in findings),
         n_images=sum(finding.n_images for finding in findings),
