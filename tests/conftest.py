@@ -31,3 +31,8 @@ def pandas_hidden_from_commands() -> Iterator[None]:
 def pytest_report_header() -> str:
     """Name the tests that are left out, and why."""
     return "tests/trainer is left out, for torch is not here: make test-train runs it" if collect_ignore else ""
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Keep bytes out of the names of tests: a gzip file holds the time, and workers must agree on names."""
+    return argname if isinstance(val, bytes) else None

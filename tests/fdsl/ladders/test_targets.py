@@ -94,7 +94,7 @@ def test_made_subsets_are_kept(target: Path, tmp_path: Path) -> None:
     [
         ("train-labels-idx1-ubyte", b"", "is not an IDX file of bytes with 1 dimensions"),
         ("train-images-idx3-ubyte", b"\0\0\x08\x03" + 12 * b"\xff", "is not an IDX file of bytes with 3 dimensions"),
-        ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + 4 * b"\xff" + b"few"), "is not an IDX file"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + 4 * b"\xff" + b"few", mtime=0), "is not an IDX file"),
         ("train-labels-idx1-ubyte.gz", b"\x1f\x8b", "cannot be read"),
         ("train-labels-idx1-ubyte.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 9, "cannot be read"),
     ],
