@@ -112,7 +112,10 @@ def sources(folder: Path, recipe: Recipe, workers: int) -> dict[str, Iterator[An
 
 
 def rates_of(recipe: Recipe, device: torch.device, found: dict[str, Iterator[Any]], seconds: float) -> dict[str, float]:
-    """Return images/s of training from each source, and the peak memory in GiB."""
+    """Return images/s of training from each source.
+
+    Also the peak memory, GiB.
+    """
     learner = Learner(recipe, build_model(recipe, 20), 10**6, 0, Ranks(0, 1, device))
     fixed = [tensor.to(device) for tensor in next(found["shards"])]
     batches, update = Batches(recipe.batch * 10**6, recipe.batch), itertools.count()

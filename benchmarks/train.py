@@ -77,7 +77,10 @@ def as_it_is(pixels: np.ndarray) -> np.ndarray:
 
 
 def plain_loaders(shards: Shards, folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return loaders of 1,000 images in batches, as arrays that are neither cropped nor normalised."""
+    """Return loaders of 1,000 images in batches.
+
+    Images are neither cropped nor normalised.
+    """
     live = Rendered(open_live(folder), "live", as_it_is, 0)
     same = Shards(shards.split, Path(str(shards.index.filename)), as_it_is, 0)
     for i in range(shards.n):
@@ -103,7 +106,10 @@ def plain_loaders(shards: Shards, folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def measure_plain(shards: Shards, folder: Path, targets: dict[str, float]) -> dict[str, Any]:
-    """Return CPU microseconds per image of each source, and the ratios to the formula's."""
+    """Return CPU microseconds per image of each source.
+
+    Also their ratios to the formula's.
+    """
     loaders = plain_loaders(shards, folder)
     times: dict[str, list[float]] = {name: [] for name in loaders}
     for _ in range(N_ROUNDS + 1):
@@ -192,7 +198,10 @@ def difference(shards: Shards) -> float:
 
 
 def measure_loading(shards: Shards, folder: Path) -> dict[str, Any]:
-    """Return CPU microseconds per image of four pipelines, and the ratio of two."""
+    """Return CPU microseconds per image of four pipelines.
+
+    Also the ratio of two.
+    """
     live = Rendered(open_live(folder), "live", shards.transform, 0)
     sides = {
         "formula": live,

@@ -15,7 +15,10 @@ _PACKAGES = ("numba", "llvmlite", "numpy", "isal", "pyarrow")
 
 @cache
 def _package_versions() -> dict[str, str]:
-    """Read the versions once: it takes a millisecond, and each verification compares them."""
+    """Return the versions of packages, read once.
+
+    Reading takes a millisecond, and each verification compares them.
+    """
     return {name: version(name) for name in _PACKAGES}
 
 

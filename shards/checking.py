@@ -80,7 +80,10 @@ def unchecked(shard: Shard, error: Exception) -> Findings:
 
 
 def stored_pixels_sha256(directory: Directory, n_images: int) -> str:
-    """Return the SHA-256 of the pixels of the first images of train, which are correct."""
+    """Return the SHA-256 of the first stored pixels of train.
+
+    The images were checked before.
+    """
     sha256, dataset = hashlib.sha256(), directory.dataset
     for shard in plan_shards(directory.spec, "train"):
         n_wanted = max(0, min(n_images, shard.stop) - shard.start)

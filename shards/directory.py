@@ -131,7 +131,7 @@ class Directory:
         return receipt if tar.n_bytes == receipt.bytes else None
 
     def all_finished(self, shards: Sequence[Shard]) -> dict[Shard, Receipt]:
-        """Return the receipts of the shards that have all their bytes; see `finished`.
+        """Return the receipts of whole shards; see `finished`.
 
         Lists the store's folders once, unless the shards are a small part. Reads several receipts at a time.
         """

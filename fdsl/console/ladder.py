@@ -19,7 +19,10 @@ def ladder_names(_context: click.Context, _parameter: click.Parameter, typed: st
 
 
 def ladders(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Return them likewise, and let the shell add files, first as in `specs`."""
+    """Return the matching ladders; the shell adds files.
+
+    Files come first, as in `specs`.
+    """
     return [CompletionItem(typed, type="file"), *ladder_names(context, parameter, typed)]
 
 

@@ -70,7 +70,7 @@ def read_results(out: Path) -> Results:
         if len(rates) > 1 and rate in (rates[0], rates[-1]):
             results.at_end.add(cell)
     if not any(results.top1.values()):
-        raise InputError(f"`{out}` has no measurement yet; `fdsl ladder run` goes on with it")
+        raise InputError(f"`{out}` has no measurement yet; resume it with `fdsl ladder run`")
     return results
 
 

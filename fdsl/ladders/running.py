@@ -48,7 +48,10 @@ _TAIL_BYTES = 2**14
 
 
 def read_result(folder: Path) -> float | None:
-    """Return the top-1 of a run's last weights, %; None if it is not finished."""
+    """Return the top-1 of a run's last weights, %.
+
+    None if it is not finished.
+    """
     path = folder / RESULT
     if not path.exists():
         return None
@@ -120,7 +123,7 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
 def prepare(ladder: Ladder, out: Path) -> Sizes:
     """Write the ladder, the specs and the subsets of the targets.
 
-    A folder goes on with the ladder that it was begun with; only `seeds` may change. So all that may be wrong is found before
+    A folder resumes its own ladder; only `seeds` may change. So all that may be wrong is found before
     anything is written.
 
     Returns

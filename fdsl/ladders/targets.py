@@ -201,7 +201,7 @@ def count_train(folder: Path) -> int:
 
 
 def subset_sizes(source: Source) -> dict[Labels, int]:
-    """Return the number of images to train on, by labels of a class.
+    """Count the images to train on, by labels per class.
 
     Raises InputError if a class has too few images.
     """

@@ -64,7 +64,9 @@ class Stored:
 
 
 def read_stored(directory: Directory, listener: Listener = ignore) -> Stored:
-    """Read the samples tables of all baked shards, a few at a time.
+    """Read the samples tables of all baked shards.
+
+    A few are read at a time.
 
     Lists the files of the store. Reads no tar and no receipt.
 

@@ -97,5 +97,5 @@ def test_nothing_to_report_is_one_line(ladder: Ladder, stub: Path) -> None:
     with pytest.raises(InputError, match=r"holds no ladder\.yaml; `fdsl ladder run LADDER -o .*` makes one"):
         write_report(stub)
     prepare(ladder, stub)
-    with pytest.raises(InputError, match="has no measurement yet; `fdsl ladder run` goes on with it"):
+    with pytest.raises(InputError, match="has no measurement yet; resume it with `fdsl ladder run`"):
         write_report(stub)
