@@ -16,7 +16,7 @@ workers = $(if $(WORKERS),--workers $(WORKERS))
 
 help:
 	@echo 'make dataset      bake the quick start of both families; or SPEC=exfractaldb-1k [OUT=data/ex1k] [WORKERS=8]'
-	@echo 'make test-fast    run the fast tests, in under a minute'
+	@echo 'make test-fast    run the fast tests'
 	@echo 'make test         run all tests but the trainer'"'"'s'
 	@echo 'make test-pythons compare goldens and tars of several interpreters: [PYTHONS="python3.11 python3.12"]'
 	@echo 'make train-smoke  bake a quick start and train on it for a minute, on two processes of this CPU'
