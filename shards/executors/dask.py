@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -68,6 +69,9 @@ class DaskExecutor:
         from distributed import Client
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its errors are raised here
+        gc.collect()  # a client that failed before takes, when it is collected, the lock that a new one holds: for ever
+        collects = gc.isenabled()
+        gc.disable()
         try:
             try:
                 return Client(self.scheduler, set_as_default=False)
@@ -77,6 +81,9 @@ class DaskExecutor:
             raise ConnectionError(f"no Dask scheduler answers at {self.scheduler}") from None
         except (ValueError, TypeError, RuntimeError) as error:
             raise InputError(f"`scheduler` (={self.scheduler}) is not usable: {error}") from None
+        finally:
+            if collects:
+                gc.enable()
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -224,6 +226,27 @@ def test_missing_dask_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"^Dask is missing here; install fdsl with its extra `dask`, such as pip install '"
     ):
         DaskExecutor("tcp://127.0.0.1:1")
+
+
+def test_no_garbage_is_collected_in_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed client that is collected there waits for the new one's lock, and never ends."""
+
+    class Failed:
+        def __init__(self) -> None:
+            self.cycle = self
+
+    failed = weakref.ref(Failed())
+    assert failed() is not None
+
+    def client(*arguments: object, **options: object) -> None:
+        assert failed() is None
+        assert not gc.isenabled()
+        raise OSError
+
+    monkeypatch.setattr("distributed.Client", client)
+    with pytest.raises(ConnectionError):
+        next(iter(DaskExecutor("tcp://127.0.0.1:1").run(str, [1])))
+    assert gc.isenabled()
 
 
 def test_closing_cancels_pending_tasks(own_cluster: Cluster, tmp_path: Path) -> None:
