@@ -327,7 +327,7 @@ def test_preview_selects_and_sweeps(small: Path) -> None:
 def test_preview_turns_images_of_a_baked_directory(baked: Path, tmp_path: Path) -> None:
     arguments = (baked, "-o", "turn.webp", "--turntable", "--categories", "3:4", "--instances", "7:8")
     text = succeeded("preview", *arguments, cwd=tmp_path)
-    assert text == "turn.webp: 60 frames of 176 x 172 px\n"
+    assert text == "turn.webp: 60 frames of 225 x 172 px\n"  # as wide as the title
     is_read, animation = cv2.imreadanimation(str(tmp_path / "turn.webp"))
     assert is_read
     assert len(animation.frames) == 60

@@ -84,7 +84,7 @@ def status_lines(out: Path | str, status: Status) -> Iterator[str]:
     """Yield how far a bake is, and the next step."""
     n_done = status.n_shards - len(status.missing)
     yield f"{status.name}: {n_done:,} of {count(status.n_shards, 'shard')} in {out}"
-    yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB"
+    yield f"images     {status.n_images_done:12,} of {status.n_images:,}, {status.n_bytes_done / 1e9:,.2f} GB here"
     if status.removed_to is not None:
         yield f"shipped    {count(status.n_removed, 'shard'):>12} to {status.removed_to}, removed here"
     if status.images_per_s is not None:

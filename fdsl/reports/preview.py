@@ -38,13 +38,14 @@ def sheet(
 
     Parameters
     ----------
+    title : the sheet is at least as wide
     row_labels : one line beside each row; the margin is as wide as they are
     column_labels : one line above each column
     rows : images of each row
     """
     margin = max(_MARGIN_PX, _CHARACTER_PX * max(map(len, row_labels)) + 2 * _GAP_PX)
-    shape = _TITLE_PX + len(row_labels) * _STEP_PX, margin + len(column_labels) * _STEP_PX
-    sheet = np.full(shape, _PAPER, dtype=np.uint8)
+    width = max(margin + len(column_labels) * _STEP_PX, _CHARACTER_PX * len(title) + 2 * _GAP_PX)
+    sheet = np.full((_TITLE_PX + len(row_labels) * _STEP_PX, width), _PAPER, dtype=np.uint8)
     _write(sheet, title, _GAP_PX, 14)
     for column, label in enumerate(column_labels):
         _write(sheet, label, margin + column * _STEP_PX, _TITLE_PX - 6)
