@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -502,3 +503,18 @@ def test_done_shard_is_not_baked_again(copy: OnDisk) -> None:
     files[0].unlink()
     baking.bake_shard(copy, shard)
     assert [file.exists() for file in files] == [True, True, True]
+
+
+@pytest.mark.slow
+def test_memory_does_not_hold_the_tar(tmp_path: Path) -> None:
+    """A worker keeps the parameters of a shard's images, not the images."""
+    peaks, sizes = [], []
+    for n_images in (5, 1000, 4000):  # the first compiles
+        spec = small_spec("exfractal", instances={"train": n_images // 5}, shards={"samples": n_images})
+        table, out = search_categories(spec).table, tmp_path / str(n_images)
+        tracemalloc.start()
+        assert bake(spec, out, categories=table, executor=SERIAL).n_shards == 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        sizes.append((out / "train-000000.tar").stat().st_size)
+    assert peaks[2] - peaks[1] < 1000 * (4000 - 1000) < sizes[2] - sizes[1]
