@@ -250,18 +250,18 @@ def call_hook(data: str, split: str) -> Any:
 
 def open_split(options: Options, name: str, transform: Transform, seed: int, ranks: Ranks) -> Images | Stream:
     """Open a split, of whatever kind `--data` is."""
-    folder = Path(options.data) / name
-    if not is_url(options.data) and not Path(options.data).exists() and HOOK.fullmatch(options.data):
+    place, folder = Path(options.data), Path(options.data) / name
+    if is_url(options.data):
+        return Stream(ranks.from_first(lambda: read_split(options.data, name, options.classes)), transform, seed)
+    if not place.exists() and HOOK.fullmatch(options.data):
         source = ranks.from_first(lambda: call_hook(options.data, name))
         source[0]  # compiles here what each loader worker would compile
         return Rendered(source, options.data, transform, seed)
-    if not is_url(options.data) and is_idx(folder):
+    if is_idx(folder):
         return Rendered(Idx(folder), str(folder), transform, seed)
-    if not is_url(options.data) and folder.is_dir() and not (Path(options.data) / INFO).exists():
+    if folder.is_dir() and not (place / INFO).exists():
         return Folder(folder, transform, seed)
     split = ranks.from_first(lambda: read_split(options.data, name, options.classes))
-    if is_url(options.data):
-        return Stream(split, transform, seed)
     index = ranks.from_first(lambda: build_index(split, options.out))
     if ranks.rank > 0:
         check_sizes(split)  # another machine may have a copy of its own

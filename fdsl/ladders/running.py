@@ -109,12 +109,12 @@ def run_ladder(ladder: Ladder, out: Path, n_workers: int = 1, listener: Listener
             raise InputError(f"the package {package} is missing, with which a ladder trains; {extra_hint('train')}")
     sizes = prepare(ladder, out)
     every = list(cells(ladder))
-    plain = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
-    first = list(pretrainings(ladder))
-    rest = [run for cell in every if cell.arm != SCRATCH for run in searches(ladder, cell, sizes)]
-    n_total = len(plain) + len(first) + len(rest) + len(every) * ladder.seeds
+    scratch = [run for cell in every if cell.arm == SCRATCH for run in searches(ladder, cell, sizes)]
+    pretraining = list(pretrainings(ladder))
+    pretrained = [run for cell in every if cell.arm != SCRATCH for run in searches(ladder, cell, sizes)]
+    n_total = len(scratch) + len(pretraining) + len(pretrained) + len(every) * ladder.seeds
     with _Runs(out, n_workers, n_total, listener) as runs:
-        for stage in (plain, first, rest):
+        for stage in (scratch, pretraining, pretrained):
             runs.finish(stage)
         rates = {cell: best_rate(ladder, out, cell) for cell in every}
         runs.finish([run for cell, rate in rates.items() if rate for run in trials(ladder, cell, sizes, rate)])
